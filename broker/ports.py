@@ -1,0 +1,87 @@
+"""What the use cases ask of the world. Adapters implement these; tests run one contract suite over fake and real."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from registry.model import Gestionnaire, Registered
+
+
+class Clock(Protocol):
+    """The only source of time (federation and adapters never call `datetime.now`)."""
+
+    def now(self) -> dt.datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, for durations and deadlines."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerRequest:
+    """One HTTP exchange with a manager, in that manager's own ids.
+
+    `target` is a path relative to the manager's base (`CareTeam/_search`, `CareTeam/12`, `` for the base itself), or
+    an absolute URL that the caller took from this manager's own links: the client refuses one outside the base.
+    `form` makes an `application/x-www-form-urlencoded` body (POST _search); `query` goes in the URL.
+    """
+
+    method: str
+    target: str
+    query: Sequence[tuple[str, str]] = ()
+    form: Sequence[tuple[str, str]] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerAnswer:
+    """What came back, in full. Header names are lower-case. `body` is decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
+class ManagerClient(Protocol):
+    """HTTP towards managers. Judges no status: a 404 is an answer. Never retries, never follows a redirect."""
+
+    async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
+        """Send and read the whole answer within `timeout` seconds.
+
+        Raises `ManagerError` of kind timeout, unreachable, too-large, invalid (undecodable content coding) or
+        redirect (3xx, or `target` outside the manager's base).
+        """
+        ...
+
+
+class Managers(Protocol):
+    """The registry as the running broker sees it: in memory, kept fresh in the background, never awaited."""
+
+    def all(self) -> Sequence[Registered]: ...
+
+    def get(self, slug: str) -> Registered | None: ...
+
+
+class CursorStore(Protocol):
+    """Short-lived sealed page states, shared by every node. Raises `StoreError`."""
+
+    async def save(self, key: str, blob: bytes, *, seconds: int) -> None: ...
+
+    async def load(self, key: str) -> bytes | None: ...
+
+
+class AliasStore(Protocol):
+    """Long public ids: alias ↔ the manager's own id, kept for good. Raises `StoreError`."""
+
+    async def remember(self, aliases: Mapping[str, str]) -> None: ...
+
+    async def resolve(self, alias: str) -> str | None: ...

@@ -1,0 +1,137 @@
+"""What the registry knows of a Gestionnaire (manager). Pure: no I/O, no clock.
+
+A `Gestionnaire` is what an operator declares; `Skills` is what was learnt of it, from its statement and by probing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
+"""A manager's short name, the first part of every public id (federation, section 1)."""
+
+TRE_R30 = "https://mos.esante.gouv.fr/NOS/TRE_R30-RegionOM/FHIR/TRE-R30-RegionOM"
+"""Code system of the French regions, used as `meta.tag` for the region of a resource."""
+
+REGIONS: Mapping[str, str] = {
+    "01": "Guadeloupe",
+    "02": "Martinique",
+    "03": "Guyane",
+    "04": "La Réunion",
+    "06": "Mayotte",
+    "11": "Île-de-France",
+    "24": "Centre-Val de Loire",
+    "27": "Bourgogne-Franche-Comté",
+    "28": "Normandie",
+    "32": "Hauts-de-France",
+    "44": "Grand Est",
+    "52": "Pays de la Loire",
+    "53": "Bretagne",
+    "75": "Nouvelle-Aquitaine",
+    "76": "Occitanie",
+    "84": "Auvergne-Rhône-Alpes",
+    "93": "Provence-Alpes-Côte d'Azur",
+    "94": "Corse",
+}
+
+
+class Status(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"  # kept in the registry, never asked
+
+
+class SearchMethod(StrEnum):
+    AUTO = "auto"  # POST _search unless the manager is known not to take it
+    GET = "get"
+    POST = "post"
+
+
+class AuthType(StrEnum):
+    NONE = "none"
+    BEARER = "bearer"
+    BASIC = "basic"
+    OAUTH2 = "oauth2"
+    MTLS = "mtls"
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the broker authenticates at a manager. Secrets are named (environment variable, file), never held."""
+
+    type: AuthType = AuthType.NONE
+    token_env: str | None = None
+    token_file: str | None = None
+    username: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
+    client_id: str | None = None
+    client_secret_env: str | None = None
+    client_secret_file: str | None = None
+    token_url: str | None = None
+    scope: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a manager can do. `None` means not known: then the broker bridges rather than trusts.
+
+    `search_params` maps a resource type to the names of the search parameters that work there; a type that is absent
+    is not known. `lacks` holds one line per thing that will be missing, as message keys with parameters.
+    """
+
+    checked_at: str | None = None  # RFC 3339 instant of the last check
+    software: str | None = None
+    fhir_version: str | None = None
+    formats: tuple[str, ...] = ()
+    interactions: Mapping[str, tuple[str, ...]] = {}  # type → FHIR interaction codes it declares
+    search_params: Mapping[str, tuple[str, ...]] = {}
+    chaining: bool | None = None  # chained criteria really filter
+    include: bool | None = None  # _include brings the referenced resources
+    iterate: bool | None = None  # _include:iterate too
+    revinclude: bool | None = None
+    sort: bool | None = None  # _sort=-_lastUpdated comes back in order
+    post_search: bool | None = None  # POST {type}/_search answers what GET answers
+    history_type: bool | None = None  # GET CareTeam/_history
+    history_instance: bool | None = None
+    total: bool | None = None  # Bundle.total is given
+    elements: bool | None = None
+    broker: bool | None = None  # it is itself a federation broker
+    max_page: int | None = None  # the largest page it was seen to give
+    lacks: tuple[str, ...] = ()
+
+
+class Gestionnaire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One registered manager.
+
+    `dialect` overrides what was learnt: the name of a known server kind, or single skills by name.
+    `territory` is a list of department codes. `timeout` is in seconds and bounds one request; None: the settings'.
+    `optional`: its absence does not make an answer incomplete under `Prefer: partial=deny`.
+    """
+
+    id: str
+    name: str
+    region: str
+    base_url: str
+    organization: str | None = None  # FINESS
+    territory: tuple[str, ...] = ()
+    status: Status = Status.ACTIVE
+    timeout: float | None = None
+    max_connections: int = 16
+    optional: bool = False
+    auth: Auth = Auth()
+    tls_ca: str | None = None
+    dialect: str | Mapping[str, bool | int] | None = None
+    search_method: SearchMethod = SearchMethod.AUTO
+
+
+class Registered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Gestionnaire as the registry keeps it: the declaration, its revision, and what was learnt."""
+
+    gestionnaire: Gestionnaire
+    revision: int  # 1 for the first version, +1 for each change of the declaration or status
+    updated_at: str  # RFC 3339
+    skills: Skills | None = None
