@@ -80,7 +80,9 @@ class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a manager can do. `None` means not known: then the broker bridges rather than trusts.
 
     `search_params` maps a resource type to the names of the search parameters that work there; a type that is absent
-    is not known. `lacks` holds one line per thing that will be missing, as message keys with parameters.
+    is not known. `unproven` names those of them (`CareTeam.end`) that were counted on the statement's word alone, for
+    want of something to try them with. `lacks` holds one stable key per thing that is missing (`chaining`,
+    `param:CareTeam:end`); `broker.core.dialects.describe_lacks` says them in words.
     """
 
     checked_at: str | None = None  # RFC 3339 instant of the last check
@@ -89,6 +91,7 @@ class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
     formats: tuple[str, ...] = ()
     interactions: Mapping[str, tuple[str, ...]] = {}  # type → FHIR interaction codes it declares
     search_params: Mapping[str, tuple[str, ...]] = {}
+    unproven: tuple[str, ...] = ()
     chaining: bool | None = None  # chained criteria really filter
     include: bool | None = None  # _include brings the referenced resources
     iterate: bool | None = None  # _include:iterate too
@@ -97,9 +100,13 @@ class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
     post_search: bool | None = None  # POST {type}/_search answers what GET answers
     history_type: bool | None = None  # GET CareTeam/_history
     history_instance: bool | None = None
+    read: bool | None = None  # GET CareTeam/{id}
+    paging: bool | None = None  # a full page has a `next` link that leads on
+    vread: bool | None = None  # GET CareTeam/{id}/_history/{vid}
     total: bool | None = None  # Bundle.total is given
     elements: bool | None = None
     broker: bool | None = None  # it is itself a federation broker
+    federations: tuple[str, ...] = ()  # ids of the federations behind it, its own first
     max_page: int | None = None  # the largest page it was seen to give
     lacks: tuple[str, ...] = ()
 

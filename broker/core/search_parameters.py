@@ -39,7 +39,7 @@ T, D, R, S, U = ParamType.TOKEN, ParamType.DATE, ParamType.REFERENCE, ParamType.
 _MEMBERS = ("PractitionerRole", "RelatedPerson", "Organization", "Patient", "Practitioner")
 
 
-def _table(*parameters: SearchParameter) -> Mapping[str, SearchParameter]:
+def _table(*parameters: SearchParameter) -> dict[str, SearchParameter]:
     return {parameter.name: parameter for parameter in parameters}
 
 
@@ -49,7 +49,7 @@ def _p(
     return SearchParameter(name, kind, paths, targets, definition)
 
 
-COMMON = _table(
+COMMON: dict[str, SearchParameter] = _table(
     _p("_id", T, "id", definition=_R4 + "Resource-id"),
     _p("_lastUpdated", D, "meta.lastUpdated", definition=_R4 + "Resource-lastUpdated"),
     _p("_tag", T, "meta.tag", definition=_R4 + "Resource-tag"),

@@ -1,0 +1,352 @@
+"""Made-up people and circles of a region, the same for the same seed: nobody in here exists.
+
+Persons carry an INS of the *test* system with its right key; professionals an RPPS, structures a FINESS and a SIRET
+with valid check digits. Ids are plain (`patient-1`) and the same in every region, as different managers' ids may be.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from adapters.sandbox.seed_places import FAMILIES, MEN, STREETS, TOWNS, WOMEN, Town
+from adapters.sandbox.statement import PROFILES
+from adapters.sandbox.store import fhir_instant
+from broker.core.ins import INS_NIR_TEST, ins_key
+from broker.ports import Clock
+from registry.model import REGIONS
+
+Resource = dict[str, Any]
+
+_IDENTIFIER_TYPES: Final = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
+_R259: Final = (
+    "https://mos.esante.gouv.fr/NOS/TRE_R259-HL7ParticipationFunction/FHIR/TRE-R259-HL7ParticipationFunction"
+)
+_R260: Final = "https://mos.esante.gouv.fr/NOS/TRE_R260-HL7RoleClass/FHIR/TRE-R260-HL7RoleClass"
+_G15: Final = "https://mos.esante.gouv.fr/NOS/TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante"
+_R13: Final = "https://mos.esante.gouv.fr/NOS/TRE_R13-Commune/FHIR/TRE-R13-Commune"
+_INSEE: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-address-insee-code"
+_BIRTHPLACE: Final = "http://hl7.org/fhir/StructureDefinition/patient-birthPlace"
+_PATIENT_INS: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-patient-ins"
+_RELIABILITY: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability"
+_GIVEN_LIST: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-patient-birth-list-given-name"
+
+_PHYSICIAN: Final = ("10", "Médecin")
+_PROFESSIONS: Final = (
+    _PHYSICIAN,
+    ("60", "Infirmier"),
+    ("21", "Pharmacien"),
+    ("70", "Masseur-Kinésithérapeute"),
+    ("91", "Orthophoniste"),
+)
+_CONTACTS: Final = (
+    ("GUARD", "Responsable légal"),
+    ("QUAL", "Personne de confiance"),
+    ("CAREGIVER", "Aidant"),
+)
+_PCP: Final = (_R259, "PCP", "Médecin traitant")
+_PROVIDER: Final = (_R260, "PROV", "Professionnel de santé")
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    family: str
+    given: str
+    female: bool
+
+    @property
+    def gender(self) -> str:
+        return "female" if self.female else "male"
+
+
+def seed_region(region: str, circles: int, *, seed: int = 1, clock: Clock) -> list[Resource]:
+    """Circles of a region (TRE_R30 code) with everybody in them, references before referrers.
+
+    Changes are spread over the year before the clock's present day. Raises KeyError for an unknown region.
+    """
+    return _Seeder(region, seed, clock.now()).resources(circles)
+
+
+class _Seeder:
+    def __init__(self, region: str, seed: int, now: dt.datetime) -> None:
+        self._region = region
+        self._towns = TOWNS[region]
+        self._today = now.date()
+        self._random = random.Random(f"{region}/{seed}")  # noqa: S311 - made-up data, no secret
+        self._made: list[Resource] = []
+        self._roles: list[Resource] = []
+        self._structures: list[Resource] = []
+
+    def resources(self, circles: int) -> list[Resource]:
+        for number in range(1, 3 + circles // 20):
+            self._structures.append(self._organization(number))
+        for number in range(1, 6 + circles // 4):
+            self._roles.append(self._professional(number))
+        for number in range(1, circles + 1):
+            self._circle(number)
+        return self._made
+
+    # --- actors
+
+    def _organization(self, number: int) -> Resource:
+        town = self._pick(self._towns)
+        kind = self._pick(("Maison de santé", "Centre hospitalier", "Dispositif d'appui à la coordination"))
+        siret = _luhn(_luhn(self._digits(8)) + self._digits(4))
+        return self._add(
+            "Organization",
+            number,
+            {
+                "identifier": [
+                    _identifier("FINEG", "https://finess.esante.gouv.fr", _finess(town, self._digits(6))),
+                    _identifier("SIRET", "https://sirene.fr", siret),
+                ],
+                "active": True,
+                "name": f"{kind} de {town.name} {number}",
+                "address": [self._address(town)],
+            },
+            f"{kind} de {town.name} {number}",
+        )
+
+    def _professional(self, number: int) -> Resource:
+        person = self._person()
+        profession = _PHYSICIAN if number % 2 else self._pick(_PROFESSIONS[1:])
+        rpps = _luhn("100" + self._digits(7))
+        practitioner = self._add(
+            "Practitioner",
+            number,
+            {
+                "identifier": [_identifier("RPPS", "https://rpps.esante.gouv.fr", rpps, use="official")],
+                "active": True,
+                "name": [_name(person) | {"prefix": ["Dr"] if profession is _PHYSICIAN else ["M."]}],
+                "gender": person.gender,
+            },
+            f"{person.given} {person.family}, {profession[1]}",
+        )
+        structure = self._pick(self._structures)
+        return self._add(
+            "PractitionerRole",
+            number,
+            {
+                "active": True,
+                "practitioner": {"reference": _reference(practitioner)},
+                "organization": {"reference": _reference(structure)},
+                "code": [{"coding": [_coding(_G15, *profession)]}],
+            },
+            f"{profession[1]} : {person.given} {person.family}",
+        )
+
+    def _patient(self, number: int) -> Resource:
+        person = self._person()
+        born = self._today - dt.timedelta(days=self._random.randint(3 * 365, 97 * 365))
+        birthplace, town = self._pick(self._towns), self._pick(self._towns)
+        first13 = (
+            f"{2 if person.female else 1}{born:%y%m}{birthplace.insee}{self._random.randint(1, 989):03d}"
+        )
+        name = _name(person) | {
+            "extension": [{"url": _GIVEN_LIST, "valueString": person.given}],
+            "use": "official",
+        }
+        return self._add(
+            "Patient",
+            number,
+            {
+                "extension": [
+                    {
+                        "url": _RELIABILITY,
+                        "extension": [
+                            {
+                                "url": "identityStatus",
+                                "valueCoding": {
+                                    "system": "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0445",
+                                    "code": "VALI",
+                                },
+                            }
+                        ],
+                    },
+                    {
+                        "url": _BIRTHPLACE,
+                        "valueAddress": {
+                            "extension": [
+                                {"url": _INSEE, "valueCoding": {"system": _R13, "code": birthplace.insee}}
+                            ],
+                            "city": birthplace.name,
+                        },
+                    },
+                ],
+                "identifier": [
+                    _identifier("INS-NIR-TEST", INS_NIR_TEST, first13 + ins_key(first13), use="official")
+                ],
+                "name": [name],
+                "gender": person.gender,
+                "birthDate": born.isoformat(),
+                "address": [self._address(town)],
+            },
+            f"{person.given} {person.family}",
+            profile=_PATIENT_INS,
+        )
+
+    def _contact(self, number: int, patient: Resource) -> Resource:
+        person = self._person(patient["name"][0]["family"] if self._random.random() < 0.6 else None)
+        role = self._pick(_CONTACTS)
+        return self._add(
+            "RelatedPerson",
+            number,
+            {
+                "identifier": [{"system": self._system("contact"), "value": f"contact-{number}"}],
+                "active": True,
+                "patient": {"reference": _reference(patient)},
+                "relationship": [{"coding": [_coding(_R260, *role)]}],
+                "name": [_name(person)],
+                "telecom": [{"system": "phone", "value": f"06390{self._digits(5)}"}],
+                "gender": person.gender,
+                "address": [self._address(self._pick(self._towns))],
+            },
+            f"{person.given} {person.family}, {role[1]}",
+        )
+
+    # --- circles
+
+    def _circle(self, number: int) -> Resource:
+        patient = self._patient(number)
+        contacts = [self._contact(2 * number - 1, patient)]
+        if self._random.random() < 0.4:
+            contacts.append(self._contact(2 * number, patient))
+        start = self._today - dt.timedelta(days=self._random.randint(30, 1500))
+        ended = number % 9 == 0
+        end = start + (self._today - start) * 0.9 if ended else None
+        structure = self._pick(self._structures)
+        name = patient["name"][0]
+        title = f"Cercle de soins de {name['given'][0]} {name['family']}"
+        return self._add(
+            "CareTeam",
+            number,
+            {
+                "identifier": [{"system": self._system("cercle"), "value": f"{self._region}-{number:05d}"}],
+                "status": "inactive" if ended else "active",
+                "name": title,
+                "subject": {"reference": _reference(patient)},
+                "period": _period(start, end),
+                "participant": self._participants(number, start, contacts, structure),
+                "managingOrganization": [{"reference": _reference(structure)}],
+            },
+            title,
+        )
+
+    def _participants(
+        self, number: int, start: dt.date, contacts: Sequence[Resource], structure: Resource
+    ) -> list[Resource]:
+        """The physician, others of the professions, contacts, the structure; in each third circle one came back."""
+        roles = self._random.sample(self._roles, self._random.randint(2, 4))
+        physician = next((r for r in self._roles if _is_physician(r) and r not in roles), None)
+        members = [_participant(role, _PROVIDER, start) for role in roles]
+        if physician is not None:
+            members.insert(0, _participant(physician, _PCP, start))
+        for contact in contacts:
+            coding = contact["relationship"][0]["coding"][0]
+            members.append(_participant(contact, (_R260, coding["code"], coding["display"]), start))
+        members.append(_participant(structure, None, start))
+        if number % 3 == 0:
+            away = (self._today - start) / 3
+            again = dict(members[1], period=_period(start + 2 * away))
+            members[1] = dict(members[1], period=_period(start, start + away))
+            members.append(again)
+        return members
+
+    # --- bits
+
+    def _add(
+        self, kind: str, number: int, elements: Resource, shown: str, *, profile: str | None = None
+    ) -> Resource:
+        midnight = dt.datetime.combine(self._today, dt.time(), dt.UTC)
+        changed = midnight - dt.timedelta(milliseconds=self._random.randrange(365 * 86_400_000))
+        resource = {
+            "resourceType": kind,
+            "id": f"{_ID_STEMS[kind]}-{number}",
+            "meta": {"lastUpdated": fhir_instant(changed), "profile": [profile or PROFILES[kind]]},
+            "text": {
+                "status": "generated",
+                "div": f'<div xmlns="http://www.w3.org/1999/xhtml"><p>{escape(shown)}</p></div>',
+            },
+        } | elements
+        self._made.append(resource)
+        return resource
+
+    def _person(self, family: str | None = None) -> _Person:
+        female = self._random.random() < 0.5
+        return _Person(family or self._pick(FAMILIES), self._pick(WOMEN if female else MEN), female)
+
+    def _address(self, town: Town) -> Resource:
+        line = f"{self._random.randint(1, 120)} {self._pick(STREETS)}"
+        return {"line": [line], "city": town.name, "postalCode": town.postcode, "country": "FRA"}
+
+    def _system(self, what: str) -> str:
+        return f"https://gestionnaire-{self._region}.example/{what}"
+
+    def _digits(self, count: int) -> str:
+        return "".join(str(self._random.randint(0, 9)) for _ in range(count))
+
+    def _pick(self, choices: Sequence[Any]) -> Any:
+        return self._random.choice(choices)
+
+
+_ID_STEMS: Final = {
+    "CareTeam": "cercle",
+    "Patient": "patient",
+    "Practitioner": "professionnel",
+    "PractitionerRole": "exercice",
+    "RelatedPerson": "contact",
+    "Organization": "structure",
+}
+
+
+def _reference(resource: Resource) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _coding(system: str, code: str, display: str) -> Resource:
+    return {"system": system, "code": code, "display": display}
+
+
+def _identifier(code: str, system: str, value: str, *, use: str | None = None) -> Resource:
+    stated = {"use": use} if use else {}
+    return stated | {
+        "type": {"coding": [{"system": _IDENTIFIER_TYPES, "code": code}]},
+        "system": system,
+        "value": value,
+    }
+
+
+def _name(person: _Person) -> Resource:
+    return {"family": person.family, "given": [person.given]}
+
+
+def _period(start: dt.date, end: dt.date | None = None) -> Resource:
+    period = {"start": start.isoformat()}
+    return period | ({"end": end.isoformat()} if end else {})
+
+
+def _participant(member: Resource, role: tuple[str, str, str] | None, start: dt.date) -> Resource:
+    stated = {"role": [{"coding": [_coding(*role)]}]} if role else {}
+    return stated | {"member": {"reference": _reference(member)}, "period": _period(start)}
+
+
+def _is_physician(role: Resource) -> bool:
+    return bool(role["code"][0]["coding"][0]["code"] == _PHYSICIAN[0])
+
+
+def _finess(town: Town, digits: str) -> str:
+    """Nine characters: the department's two (overseas `97`), then a serial number."""
+    return town.department[:2] + digits + "0"
+
+
+def _luhn(digits: str) -> str:
+    """Digits with their Luhn check digit, as SIREN, SIRET and RPPS have one."""
+    doubled = [int(d) * (2 if place % 2 == 0 else 1) for place, d in enumerate(reversed(digits))]
+    return digits + str(-sum(d - 9 if d > 9 else d for d in doubled) % 10)
+
+
+assert set(TOWNS) == set(REGIONS)  # noqa: S101 - two tables that must name the same regions

@@ -1,0 +1,76 @@
+"""`_elements` and `_summary`: parts of resources, tagged SUBSETTED (FHIR R4, search.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from adapters.sandbox import raw_json
+from broker.core.query import SearchQuery, Summary
+
+_ALWAYS: Final = frozenset({"implicitRules"})
+
+MANDATORY: Final[Mapping[str, frozenset[str]]] = {"RelatedPerson": frozenset({"patient"})}
+"""Elements of cardinality 1..1 in FHIR R4, by type: present in every subset."""
+
+_PERSON: Final = frozenset({"identifier", "active", "name", "telecom", "address", "gender", "birthDate"})
+
+SUMMARY: Final[Mapping[str, frozenset[str]]] = {
+    "CareTeam": frozenset(
+        {"identifier", "status", "category", "name", "subject", "encounter", "period", "managingOrganization"}
+    ),
+    "Patient": _PERSON | {"deceasedBoolean", "deceasedDateTime", "managingOrganization", "link"},
+    "Practitioner": _PERSON,
+    "PractitionerRole": frozenset(
+        {
+            "identifier",
+            "active",
+            "period",
+            "practitioner",
+            "organization",
+            "code",
+            "specialty",
+            "location",
+            "telecom",
+        }
+    ),
+    "RelatedPerson": _PERSON | {"patient", "relationship"},
+    "Organization": frozenset({"identifier", "active", "type", "name", "partOf"}),
+}
+"""Elements marked as summary in the definitions of FHIR R4, by type."""
+
+Trim = Callable[[str, bytes], bytes]
+"""From a type and a resource's JSON to what is sent of it."""
+
+
+def trim_of(query: SearchQuery, *, match: bool) -> Trim:
+    """What a search leaves of a resource. `_elements` is about matches alone; `_summary` about all."""
+    if query.elements and query.summary is Summary.FALSE:
+        names = frozenset(query.elements)
+        return _keeping(lambda kind: names | MANDATORY.get(kind, frozenset())) if match else _whole
+    if query.summary is Summary.TRUE:
+        return _keeping(lambda kind: SUMMARY.get(kind, frozenset()) | MANDATORY.get(kind, frozenset()))
+    if query.summary is Summary.TEXT:
+        return _keeping(lambda kind: MANDATORY.get(kind, frozenset()) | {"text"})
+    if query.summary is Summary.DATA:
+        return lambda _, raw: raw_json.subset(raw, lambda name: name != "text")
+    return _whole
+
+
+def _whole(_: str, raw: bytes) -> bytes:
+    return raw
+
+
+def _keeping(names: Callable[[str], frozenset[str]]) -> Trim:
+    def trim(kind: str, raw: bytes) -> bytes:
+        kept = names(kind) | _ALWAYS
+        return raw_json.subset(raw, lambda name: name in kept or _is_choice(name, kept))
+
+    return trim
+
+
+def _is_choice(name: str, kept: frozenset[str]) -> bool:
+    """Whether a member is one form of a choice element asked for by its stem, as `deceasedBoolean` of
+    `deceased`.
+    """
+    return any(name.startswith(stem) and stem in kept for stem in ("deceased", "multipleBirth"))

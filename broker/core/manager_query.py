@@ -1,0 +1,150 @@
+"""The parameters that one manager is sent, and what is asked of it beyond what the client asked (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+from msgspec.structs import replace
+
+from broker.core.bundle import Entry
+from broker.core.elements import drop_elements, keep_elements
+from broker.core.query import Criterion, SearchQuery, SortKey, Summary
+from broker.core.routing import ManagerPlan
+
+Pairs = list[tuple[str, str]]
+
+SUMMARY_ELEMENTS: Mapping[str, frozenset[str]] = {
+    "CareTeam": frozenset(
+        [
+            "identifier",
+            "status",
+            "category",
+            "name",
+            "subject",
+            "encounter",
+            "period",
+            "participant",
+            "managingOrganization",
+        ]
+    ),
+    "Patient": frozenset(
+        [
+            "identifier",
+            "active",
+            "name",
+            "telecom",
+            "gender",
+            "birthDate",
+            "deceasedBoolean",
+            "deceasedDateTime",
+            "address",
+            "managingOrganization",
+            "link",
+        ]
+    ),
+    "Practitioner": frozenset(["identifier", "active", "name", "telecom", "address", "gender", "birthDate"]),
+    "PractitionerRole": frozenset(
+        [
+            "identifier",
+            "active",
+            "period",
+            "practitioner",
+            "organization",
+            "code",
+            "specialty",
+            "location",
+            "telecom",
+        ]
+    ),
+    "RelatedPerson": frozenset(
+        [
+            "identifier",
+            "active",
+            "patient",
+            "relationship",
+            "name",
+            "telecom",
+            "gender",
+            "birthDate",
+            "address",
+        ]
+    ),
+    "Organization": frozenset(["identifier", "active", "type", "name"]),
+}
+"""The elements that FHIR R4 marks as summary (Σ), for `_summary=true`."""
+
+TEXT_ELEMENTS: Mapping[str, frozenset[str]] = {
+    "CareTeam": frozenset({"text", "identifier", "status", "name", "subject"}),
+    "RelatedPerson": frozenset({"text", "patient"}),
+}
+"""Narrative and mandatory elements (the guide's profile included), for `_summary=text`."""
+
+
+def shown_elements(query: SearchQuery, resource_type: str) -> frozenset[str] | None:
+    """Top-level elements that the client wants of a resource; None: all of it. `_summary=data` is not said so here."""
+    if query.summary is Summary.TRUE:
+        return SUMMARY_ELEMENTS.get(resource_type)
+    if query.summary is Summary.TEXT:
+        return TEXT_ELEMENTS.get(resource_type, frozenset({"text"}))
+    if query.elements and resource_type == query.type:  # it does not apply to includes
+        return frozenset(query.elements)
+    return None
+
+
+def shown_entries(query: SearchQuery, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with no more than the elements that the client asked for."""
+    if not query.elements and query.summary is Summary.FALSE:
+        return list(entries)
+    return [_shown(query, entry) for entry in entries]
+
+
+def _shown(query: SearchQuery, entry: Entry) -> Entry:
+    if query.summary is Summary.DATA:
+        return replace(entry, raw=drop_elements(entry.raw, frozenset({"text"})))
+    elements = shown_elements(query, entry.type)
+    return entry if elements is None else replace(entry, raw=keep_elements(entry.raw, elements))
+
+
+def request_pairs(query: SearchQuery, plan: ManagerPlan, sort: Sequence[SortKey], size: int) -> Pairs:
+    """A manager's own query for up to `size` matches.
+
+    One more than the page is asked for by the caller, so that a tie at its end is seen to close.
+    """
+    pairs: Pairs = [(criterion.name, criterion.value) for criterion in plan.criteria]
+    pairs += [(include.name, include.value) for include in plan.includes]
+    if plan.sorts:
+        pairs.append(("_sort", ",".join(key.value for key in sort)))
+    pairs.append(("_count", str(size)))
+    elements = _asked_elements(query, plan, sort)
+    if elements:
+        pairs.append(("_elements", ",".join(sorted(elements))))
+    return pairs
+
+
+def _asked_elements(query: SearchQuery, plan: ManagerPlan, sort: Sequence[SortKey]) -> frozenset[str]:
+    """What the client wants and what merging needs; empty: everything."""
+    shown = shown_elements(query, query.type)
+    if shown is None or query.summary is Summary.TEXT or plan.include_here or plan.chains or query.includes:
+        return frozenset()
+    used = [key.parameter for key in sort] + [criterion.parameter for criterion in plan.filters]
+    roots = {path.partition(".")[0] for parameter in used for path in parameter.paths}
+    needed = {"meta", "identifier"} | ({"subject"} if query.type == "CareTeam" else set())
+    # An extension element cannot be named apart from its resource: then the whole is asked for.
+    return frozenset() if any("[" in root for root in roots) else frozenset(shown | needed | roots) - {"id"}
+
+
+def silently_ignored(self_url: str | None, criteria: Sequence[Criterion]) -> list[Criterion]:
+    """Criteria that a manager's `self` link shows it did not use (FHIR R4 search: self carries what was used).
+
+    A `self` link without any parameter says nothing (many servers give one after POST).
+    """
+    query = urlsplit(self_url or "").query
+    if not query:
+        return []
+    used = {_stem(name) for name, _ in parse_qsl(query, keep_blank_values=True)}
+    return [criterion for criterion in criteria if _stem(criterion.name) not in used]
+
+
+def _stem(name: str) -> str:
+    return name.partition(":")[0].partition(".")[0]

@@ -1,0 +1,165 @@
+"""Planning a search before it is sent: who is asked what, who is left out, and why (federation, section 2).
+
+A manager is left out only where it cannot hold a match; unknown means asked. What a manager cannot do is planned to be
+done here: a chain in steps, a filter, the order, the includes. What nobody can do is said, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.core.query import Criterion, Include, SearchQuery
+from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
+from registry.model import Gestionnaire, Registered, Skills, Status
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerPlan:
+    """What one manager is asked, in its own ids, and what the broker does for it.
+
+    `criteria` it applies itself; `chains` are resolved to references first, in steps; `filters` are applied here, and
+    are in public terms. `includes` it brings itself; `include_here`: fetched by the broker. `sorts`: trusted to sort.
+    """
+
+    criteria: tuple[Criterion, ...] = ()
+    chains: tuple[Criterion, ...] = ()
+    filters: tuple[Criterion, ...] = ()
+    includes: tuple[Include, ...] = ()
+    include_here: bool = False
+    sorts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    manager: Gestionnaire
+    skills: Skills
+    plan: ManagerPlan
+    reason: str  # key of a `plan.` message
+    parameter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    manager: Gestionnaire
+    reason: str
+    parameter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """A manager that cannot apply a criterion, nor can the broker for it: not asked, and named."""
+
+    manager: Gestionnaire
+    parameter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    asks: tuple[Ask, ...]
+    left_out: tuple[LeftOut, ...]
+    unable: tuple[Unable, ...]
+
+
+def plan_search(
+    query: SearchQuery,
+    managers: Sequence[Registered],
+    *,
+    public_base: str,
+    aliases: Mapping[str, str],
+    skills_of: Callable[[Registered], Skills],
+) -> Plan:
+    """The plan of a search over the registered managers. `aliases`: see `translation.Dialogue`."""
+    asks: list[Ask] = []
+    left_out: list[LeftOut] = []
+    unable: list[Unable] = []
+    for registered in managers:
+        outcome = _plan_one(query, registered.gestionnaire, skills_of(registered), public_base, aliases)
+        match outcome:
+            case Ask():
+                asks.append(outcome)
+            case LeftOut():
+                left_out.append(outcome)
+            case Unable():
+                unable.append(outcome)
+    return Plan(tuple(asks), tuple(left_out), tuple(unable))
+
+
+def _plan_one(
+    query: SearchQuery, manager: Gestionnaire, skills: Skills, public_base: str, aliases: Mapping[str, str]
+) -> Ask | LeftOut | Unable:
+    dialogue = Dialogue(manager.id, manager.region, public_base, aliases, bool(skills.broker))
+    translated: list[tuple[Criterion, Criterion]] = []
+    named = ""
+    for asked in query.criteria:
+        criterion = id_chain_as_reference(asked, query.type)
+        own = translate(criterion, dialogue)
+        if own is Verdict.NOTHING:
+            return LeftOut(manager, "plan.elsewhere", asked.name)
+        if own is Verdict.EVERYTHING:
+            continue
+        assert isinstance(own, Criterion)
+        if own != criterion:
+            named = asked.name
+        translated.append((criterion, own))
+    if manager.status is Status.SUSPENDED:
+        return LeftOut(manager, "plan.suspended")
+    plan = _divide(query, translated, skills)
+    if isinstance(plan, str):
+        return Unable(manager, plan)
+    return Ask(manager, skills, plan, "plan.named" if named else "plan.all", named)
+
+
+def _divide(
+    query: SearchQuery, translated: Sequence[tuple[Criterion, Criterion]], skills: Skills
+) -> ManagerPlan | str:
+    """Who does what; or the name of the criterion that nobody can apply."""
+    native: list[Criterion] = []
+    chains: list[Criterion] = []
+    filters: list[Criterion] = []
+    for public, own in translated:
+        if own.chain:
+            if not _steps_known(own, query.type, skills):
+                return own.name
+            (native if _chains_natively(own, query.type, skills) else chains).append(own)
+        elif own.parameter.name == "_source" or not knows(skills, query.type, own.parameter.name):
+            filters.append(public)
+        else:
+            native.append(own)
+    include_here = bool(query.includes) and not _includes_natively(query.includes, skills)
+    return ManagerPlan(
+        criteria=tuple(native),
+        chains=tuple(chains),
+        filters=tuple(filters),
+        includes=() if include_here else query.includes,
+        include_here=include_here,
+        sorts=skills.sort is not False,
+    )
+
+
+def knows(skills: Skills, resource_type: str, parameter: str) -> bool:
+    """Whether a manager applies a parameter itself, as far as is known; a type that was never checked: it may."""
+    names = skills.search_params.get(resource_type)
+    return names is None or parameter in names
+
+
+def _chains_natively(criterion: Criterion, searched: str, skills: Skills) -> bool:
+    return bool(skills.chaining) and knows(skills, searched, criterion.chain[0].parameter.name)
+
+
+def _steps_known(criterion: Criterion, searched: str, skills: Skills) -> bool:
+    """Whether every step of a chain is a search that the manager can do by itself (the first may be done here)."""
+    owner = criterion.chain[0].target
+    for link in criterion.chain[1:]:
+        if not knows(skills, owner, link.parameter.name):
+            return False
+        owner = link.target
+    return knows(skills, criterion.type, criterion.parameter.name)
+
+
+def _includes_natively(includes: Sequence[Include], skills: Skills) -> bool:
+    if not skills.include:
+        return False
+    if any(include.iterate for include in includes) and not skills.iterate:
+        return False
+    return bool(skills.revinclude) or not any(include.reverse for include in includes)

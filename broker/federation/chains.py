@@ -1,0 +1,97 @@
+"""Chained criteria for a manager that cannot chain: the actor first, then circles by reference (federation, section 3).
+
+`participant:PractitionerRole.practitioner:Practitioner.identifier=X` becomes: Practitioner?identifier=X, then
+PractitionerRole?practitioner=(those), then CareTeam?participant=(those). The last step is left to the search itself: as
+a criterion where the manager takes the reference parameter, else as a filter here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from broker.core.bundle import read_searchset
+from broker.core.identity import Origin
+from broker.core.manager_failure import failed
+from broker.core.query import Criterion
+from broker.core.routing import Ask, knows
+from broker.errors import FailureKind, ManagerError
+from broker.federation.context import RequestContext
+from broker.federation.manager_calls import ManagerCalls
+
+MAX_REFERENCES = 200
+"""Actors that one step may lead to: more would make a URL or form that servers refuse."""
+
+
+async def resolve_chains(
+    ask: Ask, searched: str, calls: ManagerCalls, origin: Origin, context: RequestContext, bound: int
+) -> tuple[list[Criterion], list[Criterion]] | None:
+    """The chains of a plan as (criteria in the manager's ids, filters in public ids); None: nothing can match."""
+    native: list[Criterion] = []
+    filters: list[Criterion] = []
+    limit = min(bound, MAX_REFERENCES)
+    for criterion in ask.plan.chains:
+        found = await _actors(criterion, calls, origin, context, limit)
+        if not found:
+            return None
+        first = criterion.chain[0]
+        reference = replace(criterion, parameter=first.parameter, type=searched, chain=(), modifier=None)
+        if knows(ask.skills, searched, first.parameter.name):
+            native.append(replace(reference, values=tuple(f"{kind}/{local}" for kind, local, _ in found)))
+        else:
+            filters.append(replace(reference, values=tuple(f"{kind}/{public}" for kind, _, public in found)))
+    return native, filters
+
+
+_Actor = tuple[str, str, str]
+"""Type, the manager's id, public id."""
+
+
+async def _actors(
+    criterion: Criterion, calls: ManagerCalls, origin: Origin, context: RequestContext, limit: int
+) -> list[_Actor]:
+    """The resources that the first link must point to."""
+    last = replace(criterion, chain=())
+    found = await _search(last.type, last.name, last.value, calls, origin, context, limit)
+    owners = [link.target for link in criterion.chain]
+    for link, owner in zip(reversed(criterion.chain[1:]), reversed(owners[:-1]), strict=True):
+        if not found:
+            return []
+        references = ",".join(f"{kind}/{local}" for kind, local, _ in found)
+        found = await _search(owner, link.parameter.name, references, calls, origin, context, limit)
+    return found
+
+
+async def _search(
+    resource_type: str,
+    name: str,
+    value: str,
+    calls: ManagerCalls,
+    origin: Origin,
+    context: RequestContext,
+    limit: int,
+) -> list[_Actor]:
+    pairs = [(name, value), ("_count", str(limit))]
+    body = await calls.search(resource_type, pairs, context)
+    found: list[_Actor] = []
+    aliases: dict[str, str] = {}
+    seen: set[str] = set()
+    while True:
+        bundle = read_searchset(body, origin, resource_type, aliases)
+        found += [
+            (entry.type, entry.local_id, entry.public_id) for entry in bundle.entries if entry.mode == "match"
+        ]
+        if len(found) > limit:
+            raise _too_many(calls, name)
+        url = calls.next_url(bundle.next_url)
+        if url is None:
+            return found
+        if url in seen:
+            raise calls.failure(FailureKind.INVALID)
+        seen.add(url)
+        body = await calls.follow(url, context)
+
+
+def _too_many(calls: ManagerCalls, name: str) -> ManagerError:
+    error = failed(calls.manager, FailureKind.NOT_SUPPORTED)
+    error.params["parameter"] = name
+    return error

@@ -1,0 +1,109 @@
+"""An exact total, by counting: a sum of managers' totals would count copies twice (federation, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from broker.core.manager_failure import failed
+from broker.core.manager_query import Pairs
+from broker.core.outcome import Issue, issue_of
+from broker.core.query import Summary, TotalMode
+from broker.core.routing import Ask, Plan
+from broker.errors import FailureKind, ManagerError
+from broker.federation.fan_out import fan_out
+from broker.federation.manager_calls import ManagerCalls
+from broker.federation.pages import PageState
+
+if TYPE_CHECKING:
+    from broker.federation.search import SearchService, Work
+
+PAGE = 500
+"""Matches asked for at a time while counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """`total` is None where it is not known: a manager failed, or it would cost too much."""
+
+    total: int | None
+    failures: tuple[ManagerError, ...] = ()
+    issues: tuple[Issue, ...] = ()
+
+
+def _failed(failures: Iterable[ManagerError]) -> Counted:
+    kept = tuple(failures)
+    return Counted(None, kept, tuple(issue_of(error) for error in kept))
+
+
+class _Total(msgspec.Struct):
+    total: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Total).decode
+
+
+async def count_matches(service: SearchService, work: Work) -> Counted:
+    """The number of different matches over the managers asked.
+
+    First each is asked for its count alone. If at most one has any, that is the total. Else, within the bound, the
+    matches are read with nothing but what tells copies apart, and counted.
+    """
+    asks = {ask.manager.id: ask for ask in work.plan.asks}
+    if not asks:
+        return Counted(0)
+
+    async def own_count(slug: str) -> int | None:
+        return await _own_count(asks[slug], work, service)
+
+    counts = await fan_out(list(asks), own_count)
+    failures = [answer for answer in counts.values() if isinstance(answer, ManagerError)]
+    if failures:
+        return _failed(failures)
+    known = {slug: answer for slug, answer in counts.items() if isinstance(answer, int)}
+    holders = tuple(ask for slug, ask in asks.items() if known.get(slug, 1))
+    if len(known) == len(asks) and len(holders) <= 1:
+        return Counted(sum(known.values()))
+    if sum(known.values()) > service.federation.options.count_bound:
+        return Counted(None)
+    return await _enumerated(service, work, holders)
+
+
+async def _own_count(ask: Ask, work: Work, service: SearchService) -> int | None:
+    """A manager's own count; None where it gives none, or where it cannot apply the whole query itself."""
+    if ask.plan.chains or ask.plan.filters:
+        return None
+    pairs: Pairs = [(criterion.name, criterion.value) for criterion in ask.plan.criteria]
+    calls = ManagerCalls(ask.manager, ask.skills, service.federation.client)
+    body = await calls.search(work.query.type, [*pairs, ("_summary", "count")], work.context)
+    try:
+        return _decode(body).total
+    except msgspec.DecodeError:
+        raise failed(ask.manager, FailureKind.INVALID) from None
+
+
+async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...]) -> Counted:
+    """The matches read page by page, with no more than tells copies apart."""
+    lean = replace(
+        work.query,
+        includes=(),
+        sort=(),
+        elements=("identifier",),
+        summary=Summary.FALSE,
+        total=TotalMode.NONE,
+    )
+    plain = tuple(replace(ask, plan=replace(ask.plan, includes=(), include_here=False)) for ask in asks)
+    counting = replace(
+        work,
+        query=lean,
+        plan=Plan(plain, (), ()),
+        state=PageState("search", lean.type, (), service.federation.options.count_bound),
+    )
+    run = service.run(counting, service.searches(counting, ahead=PAGE))
+    taken = await run.read()
+    if run.failures:
+        return _failed(run.failures.values())
+    return Counted(None if taken.more else len(taken.found))

@@ -1,0 +1,62 @@
+"""The includes of one page: those that managers sent with its matches, and those fetched for managers that send none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from broker.core.bundle import Entry
+from broker.core.merge import START, Found, Taken
+from broker.core.outcome import Issue
+from broker.core.query import SearchQuery
+from broker.errors import ManagerError
+from broker.federation.assembly import include_entries
+from broker.federation.context import RequestContext
+from broker.federation.fan_out import fan_out
+from broker.federation.includes import IncludeFetcher
+from broker.federation.manager_search import ManagerSearch
+from broker.federation.page_run import PageRun
+
+
+async def page_includes(
+    query: SearchQuery,
+    run: PageRun,
+    searches: Mapping[str, ManagerSearch],
+    taken: Taken[Entry],
+    context: RequestContext,
+    aliases: dict[str, str],
+) -> tuple[list[Entry], list[Issue]]:
+    """The includes, each once and none that is a match of the page; and which managers' could not be had."""
+    if not query.includes or not taken.found:
+        return [], []
+    groups = _by_manager(taken.found)
+    reverse = any(include.reverse for include in query.includes)
+    included: list[Entry] = []
+    here: dict[str, ManagerSearch] = {}
+    for slug, matches in groups.items():
+        source = searches[slug]
+        if source.ask.plan.include_here:
+            here[slug] = source
+            continue
+        every = [found.item for _, found in run.streams[slug].after(START)]
+        included += include_entries(matches, every, run.others.get(slug, []), source.origin, reverse=reverse)
+
+    async def fetch(slug: str) -> list[Entry]:
+        fetcher = IncludeFetcher(here[slug].calls, here[slug].origin, context, aliases)
+        return await fetcher.complete(query.includes, groups[slug])
+
+    issues: list[Issue] = []
+    for slug, result in (await fan_out(list(here), fetch)).items():
+        if isinstance(result, ManagerError):
+            issues.append(run.issue("manager.include-failed", slug))
+        else:
+            included += result
+    matched = {(found.item.type, found.public_id) for found in taken.found}
+    once = {(entry.type, entry.public_id): entry for entry in included}
+    return [entry for key, entry in once.items() if key not in matched], issues
+
+
+def _by_manager(found: Sequence[Found[Entry]]) -> dict[str, list[Entry]]:
+    groups: dict[str, list[Entry]] = {}
+    for one in found:
+        groups.setdefault(one.public_id.partition(".")[0], []).append(one.item)
+    return groups

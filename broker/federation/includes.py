@@ -1,0 +1,137 @@
+"""Includes for a manager that brings none: fetched by reference, round by round (federation, section 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from msgspec.structs import replace
+
+from broker.core.bundle import Entry, read_searchset
+from broker.core.element_paths import values_at
+from broker.core.identity import Origin
+from broker.core.query import Include
+from broker.core.rewriting import references
+from broker.core.search_parameters import PARAMETERS, SearchParameter, lookup
+from broker.federation.context import RequestContext
+from broker.federation.manager_calls import ManagerCalls
+
+MAX_ROUNDS = 5
+"""How deep `:iterate` is followed."""
+
+MAX_INCLUDED = 1000
+"""Resources that one manager's part of one page may bring in."""
+
+_CHUNK = 50  # ids in one `_id=` criterion
+
+
+@dataclass(frozen=True, slots=True)
+class IncludeFetcher:
+    calls: ManagerCalls
+    origin: Origin
+    context: RequestContext
+    aliases: dict[str, str]
+
+    async def complete(self, includes: Sequence[Include], matches: Sequence[Entry]) -> list[Entry]:
+        """What the includes of a search bring to its matches."""
+        known = {f"{entry.type}/{entry.public_id}" for entry in matches}
+        sources: Sequence[Entry] = matches
+        brought: list[Entry] = []
+        for round_number in range(MAX_ROUNDS):
+            active = [include for include in includes if round_number == 0 or include.iterate]
+            found = await self._round(active, sources, known)
+            if not found or len(brought) + len(found) > MAX_INCLUDED:
+                break
+            brought += found
+            sources = found
+        return brought
+
+    async def _round(
+        self, includes: Sequence[Include], sources: Sequence[Entry], known: set[str]
+    ) -> list[Entry]:
+        forward = {ref for entry in sources for ref in _targets(entry, includes, self.origin)} - known
+        known |= forward
+        jobs = [self._by_ids(kind, ids) for kind, ids in _by_type(forward, self.origin.slug)]
+        jobs += [self._pointing_at(include, sources) for include in includes if include.reverse and sources]
+        found: dict[str, Entry] = {}
+        for entries in await asyncio.gather(*jobs):
+            for entry in entries:
+                found.setdefault(f"{entry.type}/{entry.public_id}", entry)
+        fresh = [entry for key, entry in found.items() if key in forward or key not in known]
+        known |= found.keys()
+        return fresh
+
+    async def _by_ids(self, resource_type: str, public_ids: Sequence[str]) -> list[Entry]:
+        dotted = len(self.origin.slug) + 1
+        locals_ = [self.aliases.get(public, public[dotted:]) for public in public_ids]
+        chunks = [locals_[start : start + _CHUNK] for start in range(0, len(locals_), _CHUNK)]
+        pages = await asyncio.gather(
+            *(self._search(resource_type, "_id", ",".join(chunk), _CHUNK) for chunk in chunks)
+        )
+        return [entry for page in pages for entry in page]
+
+    async def _pointing_at(self, include: Include, sources: Sequence[Entry]) -> list[Entry]:
+        """`_revinclude`: what points at the sources by the include's parameter."""
+        parameter = lookup(include.source, include.parameter)
+        if parameter is None:
+            return []
+        pointed = [f"{entry.type}/{entry.local_id}" for entry in sources if entry.type in parameter.targets]
+        if not pointed:
+            return []
+        return await self._search(include.source, parameter.name, ",".join(pointed), MAX_INCLUDED)
+
+    async def _search(self, resource_type: str, name: str, value: str, count: int) -> list[Entry]:
+        pairs = [(name, value), ("_count", str(count))]
+        body = await self.calls.search(resource_type, pairs, self.context)
+        entries: list[Entry] = []
+        seen: set[str] = set()
+        while True:
+            bundle = read_searchset(body, self.origin, resource_type, self.aliases)
+            entries += [replace(entry, mode="include") for entry in bundle.entries if entry.mode == "match"]
+            url = self.calls.next_url(bundle.next_url)
+            if url is None or url in seen or len(entries) >= count:
+                return entries
+            seen.add(url)
+            body = await self.calls.follow(url, self.context)
+
+
+def _targets(entry: Entry, includes: Sequence[Include], origin: Origin) -> Iterator[str]:
+    """The references, as `Type/public id`, that the includes follow from one resource."""
+    forward = [include for include in includes if not include.reverse and include.source in ("*", entry.type)]
+    if not forward:
+        return
+    every = {reference.decode() for reference in references(entry.raw, origin)}
+    if any(include.parameter == "*" or include.source == "*" for include in forward):
+        yield from every
+        return
+    resource = orjson.loads(entry.raw)
+    for include in forward:
+        parameter = lookup(entry.type, include.parameter)
+        if parameter is not None:
+            yield from _pointed(resource, parameter, include.target, every)
+
+
+def _pointed(
+    resource: dict[str, Any], parameter: SearchParameter, target: str | None, every: set[str]
+) -> Iterator[str]:
+    for path in parameter.paths:
+        for value in values_at(resource, path):
+            reference = value.get("reference") if isinstance(value, dict) else None
+            if not isinstance(reference, str):
+                continue
+            key = "/".join(reference.partition("/_history/")[0].split("/")[-2:])
+            if key in every and target in (None, key.partition("/")[0]):
+                yield key
+
+
+def _by_type(keys: Iterable[str], slug: str) -> list[tuple[str, list[str]]]:
+    """References grouped by type; only to this manager's own resources of a type that it holds."""
+    groups: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        kind, _, public_id = key.partition("/")
+        if kind in PARAMETERS and public_id.startswith(slug + "."):
+            groups.setdefault(kind, []).append(public_id)
+    return list(groups.items())

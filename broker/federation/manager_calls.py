@@ -1,0 +1,87 @@
+"""The exchanges with one manager that the use cases are made of: search, follow a link, read.
+
+Statuses are judged here: what is no usable answer becomes a `ManagerError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+from broker.core.manager_failure import failed, kind_of_status
+from broker.core.manager_query import Pairs
+from broker.errors import FailureKind, ManagerError
+from broker.federation.context import RequestContext
+from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
+from registry.model import Gestionnaire, SearchMethod, Skills
+
+_NO_POST = frozenset({404, 405, 415, 501})
+"""What servers without `POST _search` answer to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerCalls:
+    manager: Gestionnaire
+    skills: Skills
+    client: ManagerClient
+
+    async def send(self, request: ManagerRequest, context: RequestContext) -> ManagerAnswer:
+        """Any exchange, within what is left of the request's time. The status is the caller's to judge."""
+        remaining = context.remaining()
+        if remaining <= 0:
+            raise failed(self.manager, FailureKind.TIMEOUT)
+        return await self.client.send(self.manager, request, timeout=remaining)
+
+    async def search(self, resource_type: str, pairs: Pairs, context: RequestContext) -> bytes:
+        """A searchset's bytes. By `POST _search` where the manager takes it, so that no INS is in a URL."""
+        if self._by_post():
+            answer = await self.send(
+                ManagerRequest("POST", f"{resource_type}/_search", form=pairs, headers=context.headers()),
+                context,
+            )
+            if answer.status not in _NO_POST or self.skills.post_search:
+                return self._body(answer)
+        return self._body(
+            await self.send(
+                ManagerRequest("GET", resource_type, query=pairs, headers=context.headers()), context
+            )
+        )
+
+    def _by_post(self) -> bool:
+        if self.manager.search_method is SearchMethod.AUTO:
+            return self.skills.post_search is not False
+        return self.manager.search_method is SearchMethod.POST
+
+    async def follow(self, url: str, context: RequestContext) -> bytes:
+        """The Bundle behind one of the manager's own page links."""
+        return self._body(await self.send(ManagerRequest("GET", url, headers=context.headers()), context))
+
+    async def get(
+        self,
+        target: str,
+        context: RequestContext,
+        *,
+        query: Pairs | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> ManagerAnswer:
+        """A read of any kind. Statuses below 500 are answers, but for refusals."""
+        request = ManagerRequest("GET", target, query=query or (), headers={**context.headers(), **headers})
+        answer = await self.send(request, context)
+        kind = kind_of_status(answer.status)
+        if kind not in (None, FailureKind.REJECTED):
+            raise failed(self.manager, kind, status=answer.status)
+        return answer
+
+    def next_url(self, link: str | None) -> str | None:
+        """A page link as the manager gave it, absolute. Relative ones stand below its base (FHIR R4, http.html)."""
+        return link and urljoin(self.manager.base_url + "/", link)
+
+    def _body(self, answer: ManagerAnswer) -> bytes:
+        kind = kind_of_status(answer.status)
+        if kind is not None:
+            raise self.failure(kind, answer.status)
+        return answer.body
+
+    def failure(self, kind: FailureKind, status: int | None = None) -> ManagerError:
+        return failed(self.manager, kind, status=status)

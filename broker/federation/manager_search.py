@@ -1,0 +1,150 @@
+"""One manager's part of a search: its pages, in public terms, with what it cannot do done for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from broker.core.bundle import Entry, ManagerBundle, read_searchset
+from broker.core.identity import Origin
+from broker.core.manager_failure import failed
+from broker.core.manager_query import Pairs, request_pairs, silently_ignored
+from broker.core.matching import Predicate, predicate
+from broker.core.merge import Found
+from broker.core.query import Criterion, SearchQuery, SortKey
+from broker.core.routing import Ask
+from broker.core.sort_key import instant_prefix, is_newest_first, sort_prefix
+from broker.errors import FailureKind, ManagerError
+from broker.federation.chains import resolve_chains
+from broker.federation.context import RequestContext
+from broker.federation.manager_calls import ManagerCalls
+from registry.model import Gestionnaire
+
+
+@dataclass(slots=True)
+class FetchedPage:
+    """One page of a manager: its matches, what came with them, its next page, its own total and outcomes."""
+
+    found: list[Found[Entry]]
+    others: list[Entry]
+    next_url: str | None
+    total: int | None
+    problems: tuple[str, ...] = ()
+    outcomes: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class ManagerSearch:
+    """Asks one manager for the pages of one search. Raises `ManagerError`; judges nothing else.
+
+    `size` is the number of matches asked for at a time. `candidates` counts what was read to be filtered here.
+    """
+
+    ask: Ask
+    query: SearchQuery
+    sort: Sequence[SortKey]
+    size: int
+    origin: Origin
+    calls: ManagerCalls
+    context: RequestContext
+    aliases: dict[str, str]
+    known_origins: Sequence[Origin]
+    bound: int
+    candidates: int = 0
+    visited: set[str] = field(default_factory=set)
+    _resolved: tuple[list[Criterion], list[Criterion]] | None = None
+    _ignored: list[Criterion] = field(default_factory=list)
+
+    @property
+    def manager(self) -> Gestionnaire:
+        return self.ask.manager
+
+    @property
+    def sorts(self) -> bool:
+        return self.ask.plan.sorts
+
+    async def page(self, url: str | None) -> FetchedPage:
+        """The page at one of this manager's own links, or its first page."""
+        native, filters = await self._criteria()
+        if native is None:
+            return FetchedPage([], [], None, 0)
+        if url is None:
+            body = await self.calls.search(self.query.type, self._pairs(native), self.context)
+        else:
+            self._never_twice(url)
+            body = await self.calls.follow(url, self.context)
+        bundle = read_searchset(body, self.origin, self.query.type, self.aliases, self.known_origins)
+        self._check_ignored(bundle, native)
+        return self._in_order(bundle, [*filters, *self._ignored], url)
+
+    async def _criteria(self) -> tuple[list[Criterion] | None, list[Criterion]]:
+        """What is asked and what is filtered here, chains resolved; (None, …) where nothing can match."""
+        plan = self.ask.plan
+        if not plan.chains:
+            return list(plan.criteria), list(plan.filters)
+        if self._resolved is None:
+            resolved = await resolve_chains(
+                self.ask, self.query.type, self.calls, self.origin, self.context, self.bound
+            )
+            if resolved is None:
+                return None, []
+            self._resolved = resolved
+        native, filters = self._resolved
+        return [*plan.criteria, *native], [*plan.filters, *filters]
+
+    def _pairs(self, native: list[Criterion]) -> Pairs:
+        own = [(criterion.name, criterion.value) for criterion in native[len(self.ask.plan.criteria) :]]
+        return own + request_pairs(self.query, self.ask.plan, self.sort, self.size)
+
+    def _never_twice(self, url: str) -> None:
+        """A `next` that leads back to a page already read would be followed for ever."""
+        if url in self.visited:
+            raise failed(self.ask.manager, FailureKind.INVALID, detail="next link repeats")
+        self.visited.add(url)
+
+    def _check_ignored(self, bundle: ManagerBundle, native: list[Criterion]) -> None:
+        """A filter that the manager shows it did not apply is applied here, or the manager is not believed."""
+        for criterion in silently_ignored(bundle.self_url, native):
+            if criterion.chain:
+                raise failed_criterion(self.ask, criterion)
+            if criterion not in self._ignored:
+                self._ignored.append(criterion)
+
+    def _in_order(self, bundle: ManagerBundle, filters: list[Criterion], url: str | None) -> FetchedPage:
+        tests = [self._predicate(criterion) for criterion in filters]
+        plain = is_newest_first(self.sort) and not tests
+        found: list[Found[Entry]] = []
+        others: list[Entry] = []
+        for entry in bundle.entries:
+            if entry.mode != "match":
+                others.append(entry)
+            elif plain:
+                found.append(Found(instant_prefix(entry.last_updated), entry.public_id, entry))
+            else:
+                resource = orjson.loads(entry.raw)
+                if all(test(resource) for test in tests):
+                    found.append(Found(sort_prefix(resource, self.sort), entry.public_id, entry))
+        if tests:
+            self._count_candidates(len(bundle.entries), filters[0])
+        next_url = self.calls.next_url(bundle.next_url)
+        if next_url is not None and next_url == url:
+            raise failed(self.ask.manager, FailureKind.INVALID, detail="next link repeats")
+        total = None if tests else bundle.total
+        return FetchedPage(found, others, next_url, total, bundle.problems, bundle.outcomes)
+
+    def _predicate(self, criterion: Criterion) -> Predicate:
+        return predicate(criterion, base=self.origin.public_base, now=self.context.clock.now())
+
+    def _count_candidates(self, read: int, criterion: Criterion) -> None:
+        self.candidates += read
+        if self.candidates > self.bound:
+            raise failed_criterion(self.ask, criterion)
+
+
+def failed_criterion(ask: Ask, criterion: Criterion) -> ManagerError:
+    """The manager cannot apply a criterion, and the broker cannot within its bound."""
+    error = failed(ask.manager, FailureKind.NOT_SUPPORTED)
+    error.params["parameter"] = criterion.name
+    return error

@@ -1,0 +1,126 @@
+"""One page of a search, made: streams are read until the merger is content, then the page is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from broker.core.bundle import Entry
+from broker.core.dedup import CopyRule
+from broker.core.manager_failure import failed
+from broker.core.merge import START, Found, Merger, Position, Stream, Taken
+from broker.core.outcome import Issue, issue_of
+from broker.core.sort_key import Key
+from broker.errors import FailureKind, ManagerError
+from broker.federation.fan_out import fan_out
+from broker.federation.issues import manager_issue, relayed_issues
+from broker.federation.manager_search import FetchedPage
+from registry.model import Gestionnaire
+
+
+class Source(Protocol):
+    """Where one manager's pages come from: its search, or its history."""
+
+    @property
+    def manager(self) -> Gestionnaire: ...
+
+    @property
+    def sorts(self) -> bool: ...
+
+    async def page(self, url: str | None) -> FetchedPage:
+        """The first page, or the one at a link of an earlier one. Raises `ManagerError`."""
+        ...
+
+
+@dataclass(slots=True)
+class PageRun:
+    """The streams of one page and how each fared.
+
+    `others` holds what each manager sent beside its matches, `totals` its own count where its first page was read.
+    """
+
+    sources: Mapping[str, Source]
+    positions: Mapping[str, Position]
+    watermark: Key
+    size: int
+    bound: int
+    copies: CopyRule | None = None
+    streams: dict[str, Stream[Entry]] = field(default_factory=dict)
+    others: dict[str, list[Entry]] = field(default_factory=dict)
+    totals: dict[str, int | None] = field(default_factory=dict)
+    failures: dict[str, ManagerError] = field(default_factory=dict)
+    remarks: dict[str, list[Issue]] = field(default_factory=dict)
+
+    async def read(self) -> Taken[Entry]:
+        """Read until the page is decided. Failures are kept by manager; never raised."""
+        for slug, source in self.sources.items():
+            position = self.positions.get(slug, Position())
+            stream = Stream[Entry](slug, position, sorts=source.sorts, bound=self.bound)
+            self.streams[slug] = stream
+            if stream.failed is not None:
+                self.failures[slug] = failed(source.manager, stream.failed)
+        merger = Merger(
+            list(self.streams.values()), watermark=self.watermark, size=self.size, choose=self._choose
+        )
+        while wanted := merger.wanted():
+            answers = await fan_out([stream.slug for stream in wanted], self._next_page)
+            for slug, answer in answers.items():
+                self._take_in(slug, answer)
+        return merger.take()
+
+    async def _next_page(self, slug: str) -> FetchedPage:
+        return await self.sources[slug].page(self.streams[slug].next_url)
+
+    def _take_in(self, slug: str, answer: FetchedPage | ManagerError) -> None:
+        stream = self.streams[slug]
+        if isinstance(answer, ManagerError):
+            self.failures[slug] = answer
+            stream.fail(answer.kind)
+            return
+        if not stream.started:
+            self.totals[slug] = answer.total
+        stream.feed(answer.found, answer.next_url)
+        self.others.setdefault(slug, []).extend(answer.others)
+        if answer.problems or answer.outcomes:
+            self._note(slug, answer)
+        if stream.tie_length() > self.bound:
+            self._take_in(slug, failed(self.sources[slug].manager, FailureKind.INVALID))
+
+    def _choose(self, found: Iterable[Found[Entry]]) -> list[Found[Entry]]:
+        candidates = list(found)
+        if self.copies is None:
+            return candidates
+        answering = frozenset(slug for slug, stream in self.streams.items() if stream.failed is None)
+        verdicts = self.copies.among(answering).choose(one.item for one in candidates)
+        return [one for one, keep in zip(candidates, verdicts, strict=True) if keep]
+
+    def next_positions(self, watermark: Key) -> dict[str, Position]:
+        return {slug: stream.position(watermark) for slug, stream in self.streams.items()}
+
+    def single_total(self) -> int | None:
+        """The total that one manager alone gave, where it alone was asked and nothing was filtered here."""
+        if len(self.sources) != 1 or self.failures or self.watermark != START:
+            return None
+        return next(iter(self.totals.values()), None)
+
+    def issues(self) -> list[Issue]:
+        """What the client must know of the managers that did not give all, or not in order."""
+        told = [issue_of(error) for error in self.failures.values()]
+        for slug, stream in self.streams.items():
+            if stream.unsorted and stream.in_tail:
+                told.append(self.issue("manager.unsorted", slug))
+            told += self.remarks.get(slug, ())
+        return told
+
+    def _note(self, slug: str, answer: FetchedPage) -> None:
+        """What was wrong with single entries, and what the manager itself had to say; each once."""
+        remarks = self.remarks.setdefault(slug, [])
+        told = [self.issue(key, slug) for key in answer.problems]
+        told += [
+            issue for body in answer.outcomes for issue in relayed_issues(body, self.sources[slug].manager)
+        ]
+        remarks += [issue for issue in told if issue not in remarks]
+
+    def issue(self, key: str, slug: str, **more: str) -> Issue:
+        return manager_issue(key, self.sources[slug].manager, **more)

@@ -1,0 +1,61 @@
+"""Page states: kept sealed in the shared store, addressed by the tokens of `core.cursor`."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import msgspec
+
+from broker.core import cursor
+from broker.core.merge import Position
+from broker.errors import RequestError
+from broker.federation.context import RequestContext
+from broker.ports import CursorStore
+
+
+class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that a later page needs to be made by any node.
+
+    `kind`: `search` or `history`. `pairs`: the query in canonical names. `watermark`: the key of the last match given
+    out (see `core.merge`). `positions`: a stream per manager asked, by slug. `shown`: circle keys already shown, to
+    the public id under which they were (see `core.dedup`). `first`, `previous`: tokens of those pages.
+    """
+
+    kind: str
+    type: str
+    pairs: tuple[tuple[str, str], ...]
+    size: int
+    watermark: tuple[object, ...] = ()
+    positions: dict[str, Position] = {}
+    shown: dict[str, str] = {}
+    first: str | None = None
+    previous: str | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(PageState).decode
+
+
+@dataclass(frozen=True, slots=True)
+class PageKeeper:
+    """Saves page states and finds them again. `secret` is shared by every node of the federation."""
+
+    store: CursorStore
+    secret: bytes
+    seconds: int
+
+    async def save(self, state: PageState, context: RequestContext) -> str:
+        """The token of a new page link. Raises `StoreError`."""
+        expires_at = int(context.clock.now().timestamp()) + self.seconds
+        made = cursor.mint(self.secret, context.caller, expires_at, secrets.token_bytes(cursor.RANDOM_BYTES))
+        await self.store.save(made.place, made.seal(_encode(state)), seconds=self.seconds)
+        return made.token
+
+    async def load(self, token: str, context: RequestContext) -> PageState:
+        """The state behind a token; `page.forged` or `page.expired` as `RequestError`, or `StoreError`."""
+        found = cursor.read(token, self.secret, context.caller, context.clock.now().timestamp())
+        sealed = await self.store.load(found.place)
+        if sealed is None:
+            raise RequestError("page.expired")
+        return _decode(found.open(sealed))

@@ -1,0 +1,237 @@
+"""Flux 2a → 3a: one search over every manager (federation, sections 2 and 3).
+
+The way of a search: plan (who, what, why) → read the managers' pages until one page of the whole is decided → includes
+→ what must be said about it → one searchset. A later page is the same from a kept state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from broker.core.bundle import Entry
+from broker.core.bundle_writer import write_searchset
+from broker.core.dedup import CopyRule, conflicts, home_of, is_replica
+from broker.core.manager_query import shown_entries
+from broker.core.merge import Taken, restore
+from broker.core.outcome import Issue
+from broker.core.persons import person_keys
+from broker.core.preferences import Partial
+from broker.core.query import SearchQuery, Summary, TotalMode
+from broker.core.query_parser import parse_search
+from broker.core.routing import Plan, plan_search
+from broker.core.sort_key import NEWEST_FIRST
+from broker.core.translation import public_ids
+from broker.errors import RequestError
+from broker.federation.context import RequestContext
+from broker.federation.counting import Counted, count_matches
+from broker.federation.federation import Federation
+from broker.federation.included import page_includes
+from broker.federation.issues import (
+    FederatedAnswer,
+    outcome_entry,
+    plan_issues,
+    refusal,
+    status_of_all_failed,
+)
+from broker.federation.links import PageLinks
+from broker.federation.manager_calls import ManagerCalls
+from broker.federation.manager_search import ManagerSearch
+from broker.federation.page_run import PageRun
+from broker.federation.pages import PageState
+from registry.model import Registered
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One page being made."""
+
+    query: SearchQuery
+    plan: Plan
+    state: PageState
+    token: str | None
+    context: RequestContext
+    aliases: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchService:
+    """Searches of the federation. Raises `RequestError` for what the client got wrong."""
+
+    federation: Federation
+
+    async def explain(self, query: SearchQuery) -> Plan:
+        """Who would be asked what, who would not, and why."""
+        return await self._plan(query, self.federation.managers.all())
+
+    async def first_page(self, query: SearchQuery, context: RequestContext) -> FederatedAnswer:
+        managers = self.federation.managers.all()
+        if not managers:
+            return refusal(503, [Issue("federation.no-manager")], context)
+        plan = await self._plan(query, managers)
+        size = self.federation.options.default_count if query.count is None else query.count
+        state = PageState("search", query.type, tuple(query.pairs()), size)
+        work = Work(query, plan, state, None, context, {})
+        if query.summary is Summary.COUNT or size == 0:
+            return await self._count_only(work)
+        return await self._page(work)
+
+    async def later_page(self, resource_type: str, token: str, context: RequestContext) -> FederatedAnswer:
+        """The page behind a link of an earlier one. `page.forged`, `page.expired` as `RequestError`."""
+        state = await self.federation.pages.load(token, context)
+        if state.kind != "search" or state.type != resource_type:
+            raise RequestError("page.forged")
+        query = parse_search(state.type, state.pairs, strict=False, max_count=state.size)
+        managers = self.federation.managers.all()
+        if state.positions:
+            managers = [one for one in managers if one.gestionnaire.id in state.positions]
+        plan = await self._plan(query, managers)
+        return await self._page(Work(query, plan, state, token, context, {}))
+
+    async def _plan(self, query: SearchQuery, managers: Sequence[Registered]) -> Plan:
+        named = [one for criterion in query.criteria for one in public_ids(criterion)]
+        return plan_search(
+            query,
+            managers,
+            public_base=self.federation.options.public_base,
+            aliases=await self.federation.resolved(named) if named else {},
+            skills_of=self.federation.skills_of,
+        )
+
+    def searches(self, work: Work, *, ahead: int | None = None) -> dict[str, ManagerSearch]:
+        """One search per manager asked. `ahead`: matches asked for at a time (one more than the page)."""
+        federation = self.federation
+        return {
+            ask.manager.id: ManagerSearch(
+                ask=ask,
+                query=work.query,
+                sort=work.query.sort or NEWEST_FIRST,
+                size=ahead or work.state.size + 1,
+                origin=federation.origins.of(ask.manager),
+                calls=ManagerCalls(ask.manager, ask.skills, federation.client),
+                context=work.context,
+                aliases=work.aliases,
+                known_origins=federation.origins.all(),
+                bound=federation.options.sort_bound,
+            )
+            for ask in work.plan.asks
+        }
+
+    def run(self, work: Work, searches: Mapping[str, ManagerSearch]) -> PageRun:
+        """The streams of one page, not read yet."""
+        federation = self.federation
+        # One manager alone cannot hold copies of another's circles: nothing to tell apart.
+        merging = len(searches) > 1 and work.query.type == "CareTeam"
+        rule = CopyRule(federation.options.public_base, federation.origins.bases(), work.state.shown)
+        return PageRun(
+            sources=searches,
+            positions=work.state.positions,
+            watermark=restore(work.state.watermark),
+            size=work.state.size,
+            bound=federation.options.sort_bound,
+            copies=rule if merging else None,
+        )
+
+    async def _page(self, work: Work) -> FederatedAnswer:
+        searches = self.searches(work)
+        run = self.run(work, searches)
+        taken = await run.read()
+        gone = sorted(work.state.positions.keys() - run.streams.keys())
+        issues = [*plan_issues(work.plan), *run.issues()]
+        issues += [Issue("manager.gone", {"slug": slug}) for slug in gone]
+        refused = _refused(work, run, taken, issues)
+        if refused is not None:
+            return refused
+        includes, told = await page_includes(work.query, run, searches, taken, work.context, work.aliases)
+        issues += told + self._findings(work.query, run, taken, includes)
+        total, told = await self._total(work, run, taken)
+        issues += told
+        links, told = await self._links(work).make(run, taken, work.context, copies=run.copies is not None)
+        issues += told
+        await self.federation.remember(work.aliases)
+        matches = shown_entries(work.query, [found.item for found in taken.found])
+        body = write_searchset(
+            self.federation.options.public_base,
+            [*matches, *shown_entries(work.query, includes)],
+            links=links,
+            total=total,
+            outcome=outcome_entry(issues, work.context),
+        )
+        return FederatedAnswer(200, body)
+
+    def _links(self, work: Work) -> PageLinks:
+        address = f"{self.federation.options.public_base}/{work.query.type}"
+        return PageLinks(self.federation.pages, address, work.state, work.token)
+
+    def _findings(
+        self, query: SearchQuery, run: PageRun, taken: Taken[Entry], includes: Sequence[Entry]
+    ) -> list[Issue]:
+        """Replicas shown for want of their home, and persons with several circles."""
+        if query.type != "CareTeam":
+            return []
+        base, bases = self.federation.options.public_base, self.federation.origins.bases()
+        issues = [
+            Issue(
+                "merge.replica-shown",
+                {"circle": found.public_id, "home": home_of(found.item.source, base, bases) or "?"},
+            )
+            for found in taken.found
+            if is_replica(found.item)
+        ]
+        if len(taken.found) > 1:
+            persons = person_keys([found.item for found in taken.found], includes, query)
+            issues += [
+                Issue("merge.conflict", {"circles": ", ".join(f"CareTeam/{circle}" for circle in group)})
+                for group in conflicts(persons)
+            ]
+        return issues
+
+    async def _total(self, work: Work, run: PageRun, taken: Taken[Entry]) -> tuple[int | None, list[Issue]]:
+        if work.plan.unable or work.query.total is TotalMode.NONE:
+            return None, []
+        known = taken.total if taken.total is not None else run.single_total()
+        if known is not None or work.query.total is not TotalMode.ACCURATE or run.failures:
+            return known, []
+        counted = await self._counted(work)
+        return counted.total, list(counted.issues)
+
+    async def _counted(self, work: Work) -> Counted:
+        """An exact total by counting; unknown, and why, where it would cost too much or a manager failed."""
+        counted = await count_matches(self, work)
+        if counted.total is None and not counted.failures:
+            limit = self.federation.options.count_bound
+            return replace(counted, issues=(Issue("merge.total-unknown", {"limit": limit}),))
+        return counted
+
+    async def _count_only(self, work: Work) -> FederatedAnswer:
+        """`_summary=count`, `_count=0`: the total and nothing else."""
+        counted = await self._counted(work)
+        issues = [*plan_issues(work.plan), *counted.issues]
+        lacking = len(counted.failures) + len(work.plan.unable)
+        if lacking and work.context.preferences.partial is Partial.DENY:
+            return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
+        if lacking and lacking == len(work.plan.asks) + len(work.plan.unable):
+            return refusal(status_of_all_failed(counted.failures), issues, work.context)
+        body = write_searchset(
+            self.federation.options.public_base,
+            (),
+            links=self._links(work).here(),
+            total=None if work.plan.unable else counted.total,
+            outcome=outcome_entry(issues, work.context),
+        )
+        return FederatedAnswer(200, body)
+
+
+def _refused(
+    work: Work, run: PageRun, taken: Taken[Entry], issues: Sequence[Issue]
+) -> FederatedAnswer | None:
+    """The answer that is no searchset: nobody answered, or the client takes nothing partial."""
+    needed = [slug for slug in run.failures if not run.sources[slug].manager.optional]
+    unable = [one for one in work.plan.unable if not one.manager.optional]
+    if (needed or unable) and work.context.preferences.partial is Partial.DENY:
+        return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
+    asked = len(run.sources) + len(work.plan.unable)
+    lacking = len(run.failures) + len(work.plan.unable)
+    if asked and lacking == asked and not taken.found:
+        return refusal(status_of_all_failed(run.failures.values()), issues, work.context)
+    return None

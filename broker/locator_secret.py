@@ -1,0 +1,61 @@
+"""The HMAC secret of the locator and of page links: given, or generated once beside an embedded store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from broker.errors import ConfigurationError
+from broker.settings import MIN_SECRET, Settings
+
+FILE_NAME = "locator.secret"
+
+
+def locator_secret(settings: Settings) -> bytes:
+    """The secret, at least 16 bytes. Blocking: for the start of the process.
+
+    With an embedded store and none given, one is generated under `CDS_DATA_DIR`, mode 0600, the same for
+    every process that shares the directory. With a real server it must be given: every node needs the same
+    one. Raises `ConfigurationError`.
+    """
+    if settings.locator_secret is not None:
+        return settings.locator_secret.get_secret_value().encode()
+    if settings.locator_secret_file is not None:
+        return _read(settings.locator_secret_file)
+    if not settings.embedded_store:
+        raise ConfigurationError("config.secret-missing")
+    return _generated(settings.data_dir / FILE_NAME)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            "config.file", setting="CDS_LOCATOR_SECRET_FILE", reason=error.strerror or type(error).__name__
+        ) from error
+    if len(secret) < MIN_SECRET:
+        raise ConfigurationError("config.secret-short", limit=MIN_SECRET)
+    return secret
+
+
+def _generated(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = path.with_name(f"{path.name}.{os.getpid()}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_hex(32) + "\n")
+            try:
+                # A hard link appears whole or not at all, and never replaces: of several processes one wins.
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            "config.file", setting="CDS_DATA_DIR", reason=error.strerror or type(error).__name__
+        ) from error
+    return _read(path)

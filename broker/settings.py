@@ -1,0 +1,291 @@
+"""The settings: `CDS_*` environment variables, else a TOML file, else the defaults below.
+
+Order of precedence: a command-line option, then the environment, then the TOML file (`--config`,
+`CDS_CONFIG`; keys are the names without `CDS_`, in lower case), then the default. Everything wrong is said at
+once, to the operator, as `ConfigurationError("config.invalid")`. Values are never repeated in errors: some
+are secrets.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broker.errors import ConfigurationError
+
+PREFIX = "CDS_"
+
+
+class AuthMode(StrEnum):
+    OIDC = "oidc"
+    MTLS = "mtls"
+    NONE = "none"  # loopback addresses only
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the table of settings shown by `serve --help` and the README."""
+
+    name: str  # CDS_…
+    default: str
+    en: str
+    fr: str
+
+
+def _doc(en: str, fr: str, **bounds: float) -> Any:
+    return Field(description=en, json_schema_extra={"fr": fr}, **bounds)  # type: ignore[call-overload]  # bounds are ge/gt/le
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1024)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Use `Settings.load`, which reads the TOML file too and translates
+    errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    config: Annotated[Path | None, _doc("TOML file of these settings", "fichier TOML de ces réglages")] = None
+    data_dir: Annotated[
+        Path, _doc("where the embedded store and secret are kept", "dossier du magasin embarqué et du secret")
+    ] = Path(".cds-broker")
+    host: Annotated[str, _doc("address to listen on", "adresse d'écoute")] = "127.0.0.1"
+    port: Annotated[int, _doc("port to listen on", "port d'écoute", ge=0, le=65_535)] = 8080
+    workers: Annotated[int, _doc("processes that serve", "nombre de processus", ge=1, le=64)] = 1
+    public_url: Annotated[
+        str | None,
+        _doc("base address in links; default http://HOST:PORT/fhir", "adresse de base dans les liens"),
+    ] = None
+    gestionnaires: Annotated[
+        Path | None,
+        _doc("TOML file of managers, read at start and on SIGHUP", "fichier TOML des gestionnaires"),
+    ] = None
+    auth: Annotated[
+        AuthMode,
+        _doc("oidc, mtls or none (loopback only)", "oidc, mtls ou none (boucle locale seulement)"),
+    ] = AuthMode.OIDC
+    redis_url: Annotated[
+        SecretStr | None,
+        _doc("Redis or Valkey server; unset: embedded, under CDS_DATA_DIR", "serveur Redis ; sinon embarqué"),
+    ] = None
+    redis_prefix: Annotated[
+        str, _doc("prefix of all keys, to share a server", "préfixe des clés, pour partager un serveur")
+    ] = "cds"
+    locator_secret: Annotated[
+        SecretStr | None,
+        _doc(
+            "secret of the keyed hashes, 16 characters or more; generated when the store is embedded",
+            "secret des empreintes, 16 caractères au moins ; produit si le magasin est embarqué",
+        ),
+    ] = None
+    locator_secret_file: Annotated[
+        Path | None, _doc("file that holds that secret", "fichier qui contient ce secret")
+    ] = None
+    search_deadline: Annotated[
+        Seconds, _doc("seconds for a whole search", "secondes pour une recherche entière")
+    ] = 5.0
+    probe_interval: Annotated[
+        Seconds, _doc("seconds between probes of a failing manager", "secondes entre deux sondes d'une panne")
+    ] = 5.0
+    registry_refresh: Annotated[
+        Seconds,
+        _doc("seconds between full re-reads of the registry", "secondes entre deux relectures du registre"),
+    ] = 30.0
+    default_count: Annotated[
+        int, _doc("matches on a page when _count is absent", "résultats par page sans _count", ge=1)
+    ] = 20
+    max_count: Annotated[int, _doc("largest page given", "page la plus grande donnée", ge=1, le=10_000)] = 200
+    page_ttl: Annotated[
+        int, _doc("seconds a page link stays good", "secondes de validité d'un lien de page", ge=1)
+    ] = 900
+    sort_bound: Annotated[
+        int,
+        _doc(
+            "matches of one manager the broker sorts itself at most",
+            "résultats d'un gestionnaire triés par le courtier, au plus",
+            ge=1,
+        ),
+    ] = 1000
+    max_answer_bytes: Annotated[
+        Bytes, _doc("largest answer taken from a manager, bytes", "plus grande réponse acceptée, octets")
+    ] = 32 * 1024 * 1024
+    max_request_bytes: Annotated[
+        Bytes, _doc("largest request taken from a client, bytes", "plus grande requête acceptée, octets")
+    ] = 2 * 1024 * 1024
+    log_level: Annotated[LogLevel, _doc("debug, info, warning or error", "debug, info, warning ou error")] = (
+        LogLevel.INFO
+    )
+
+    @field_validator("auth", "log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
+            raise PydanticCustomError("public_url", "an absolute http(s) address without query")
+        return value.rstrip("/")
+
+    @field_validator("locator_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET:
+            raise PydanticCustomError("secret_too_short", "at least 16 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.default_count > self.max_count:
+            raise PydanticCustomError("counts", "CDS_DEFAULT_COUNT is over CDS_MAX_COUNT")
+        if self.locator_secret is not None and self.locator_secret_file is not None:
+            raise PydanticCustomError(
+                "two_secrets", "CDS_LOCATOR_SECRET and CDS_LOCATOR_SECRET_FILE exclude each other"
+            )
+        if self.auth is AuthMode.NONE and not is_loopback(self.host):
+            raise PydanticCustomError("exposed", "CDS_AUTH=none needs a loopback CDS_HOST")
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """The base address in links, without a trailing slash."""
+        if self.public_url is not None:
+            return self.public_url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/fhir"
+
+    @property
+    def embedded_store(self) -> bool:
+        return self.redis_url is None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings  # no implicit files: what is read is what was named
+        config = init_settings().get("config") or env_settings().get("config")
+        sources = (init_settings, env_settings)
+        return sources if config is None else (*sources, TomlConfigSettingsSource(settings_cls, Path(config)))
+
+    @classmethod
+    def load(cls, **options: object) -> Settings:
+        """Read everything. `options` are command-line options; those that are None count as not given.
+
+        Raises `ConfigurationError`: `config.invalid` names every wrong setting, `config.file` an unreadable
+        file.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            settings = cls(**given)  # type: ignore[arg-type]  # pydantic converts and checks
+        except ValidationError as error:
+            raise _translated(error) from None  # the original would show values, and some are secrets
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(
+                "config.file", setting=PREFIX + "CONFIG", reason=_reason(error)
+            ) from error
+        if settings.config is not None and not settings.config.is_file():
+            raise _unreadable("no such file")
+        return settings
+
+    @classmethod
+    def describe(cls) -> list[SettingRow]:
+        """Every setting with its default and what it is for, for `--help` and the README."""
+        rows = []
+        for name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            fr = str(extra.get("fr", "")) if isinstance(extra, dict) else ""
+            default = "" if field.default is None else str(field.default)
+            rows.append(SettingRow(PREFIX + name.upper(), default, field.description or "", fr))
+        return rows
+
+
+MIN_SECRET = 16
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _unreadable(reason: str) -> ConfigurationError:
+    return ConfigurationError("config.file", setting=PREFIX + "CONFIG", reason=reason)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+
+
+_FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "float_parsing": lambda _: "un nombre est attendu",
+    "float_type": lambda _: "un nombre est attendu",
+    "finite_number": lambda _: "un nombre fini est attendu",
+    "int_parsing": lambda _: "un entier est attendu",
+    "int_type": lambda _: "un entier est attendu",
+    "int_from_float": lambda _: "un entier est attendu",
+    "string_type": lambda _: "un texte est attendu",
+    "enum": lambda ctx: f"valeurs possibles : {ctx.get('expected')}",
+    "greater_than": lambda ctx: f"doit être supérieur à {ctx.get('gt')}",
+    "greater_than_equal": lambda ctx: f"doit être au moins {ctx.get('ge')}",
+    "less_than_equal": lambda ctx: f"doit être au plus {ctx.get('le')}",
+    "extra_forbidden": lambda _: "réglage inconnu",
+    "public_url": lambda _: "une adresse http(s) absolue sans paramètre est attendue",
+    "secret_too_short": lambda _: "16 caractères au moins",
+    "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
+    "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
+    "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",
+}
+
+
+def _translated(error: ValidationError) -> ConfigurationError:
+    problems = error.errors(include_input=False, include_url=False)
+    return ConfigurationError(
+        "config.invalid",
+        problems_fr=" ; ".join(_line(problem, _french(problem)) for problem in problems),
+        problems_en="; ".join(_line(problem, problem["msg"]) for problem in problems),
+    )
+
+
+def _french(problem: ErrorDetails) -> str:
+    known = _FRENCH.get(problem["type"])
+    return "valeur refusée" if known is None else known(problem.get("ctx", {}))
+
+
+def _line(problem: ErrorDetails, reason: str) -> str:
+    return f"{PREFIX}{str(problem['loc'][0]).upper()} : {reason}" if problem["loc"] else reason

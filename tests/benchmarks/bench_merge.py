@@ -1,0 +1,203 @@
+"""Reading, rewriting, merging and writing one searchset, against `orjson.loads` + `orjson.dumps` of the same bytes.
+
+13 managers each answer with a Bundle of 10 circles, 4 resources a circle: 577 KB in all, always the same bytes. Both
+sides run in alternating rounds in one process, so that a busy machine slows both.
+
+Run with `python -m tests.benchmarks.bench_merge` (`--profile` shows where our time goes).
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+from broker.core.bundle import Entry, read_searchset
+from broker.core.bundle_writer import write_searchset
+from broker.core.identity import Origin
+from registry.model import REGIONS
+
+PUBLIC = "https://cercles.exemple.fr/fhir"
+MANAGERS, CIRCLES, TARGET = 13, 10, 577_000
+PROFILES = "https://interop.esante.gouv.fr/ig/fhir/cds/StructureDefinition/"
+MOS = "https://mos.esante.gouv.fr/NOS/"
+FAMILIES = ("Thobois", "Le Goff", "Kerbrat", "Ducros", "Möller", "Garcia", "N'Diaye", "Lefèvre", "Guégan", "Roux")
+GIVEN = ("Jacques", "Éloïse", "Yann", "Anaïs", "Loïc", "Maëlle", "Paul", "Zoé", "Ismaël", "Inès")
+
+
+def bundles(*, narrative: int | None = None) -> list[tuple[Origin, bytes]]:
+    """The workload: each manager's Origin and its answer. `narrative` is the length of each `text.div` in characters;
+    None makes it what brings the whole to 577 KB."""
+    if narrative is None:
+        bare = sum(len(body) for _, body in bundles(narrative=0))
+        narrative = (TARGET - bare) // (MANAGERS * CIRCLES * 4)
+    rng = random.Random(20_01)
+    regions = sorted(REGIONS)
+    return [
+        (
+            Origin(
+                slug := f"reg{number:02}",
+                f"https://cds.{slug}.exemple.fr/fhir",
+                PUBLIC,
+                regions[number],
+                REGIONS[regions[number]],
+            ),
+            _bundle(number, f"https://cds.{slug}.exemple.fr/fhir", rng, narrative),
+        )
+        for number in range(MANAGERS)
+    ]
+
+
+def _bundle(number: int, base: str, rng: random.Random, narrative: int) -> bytes:
+    entries: list[dict[str, Any]] = []
+    for circle in range(CIRCLES):
+        for resource in _circle(number * 100 + circle, rng, narrative):
+            mode = "match" if resource["resourceType"] == "CareTeam" else "include"
+            full_url = f"{base}/{resource['resourceType']}/{resource['id']}"
+            entries.append({"fullUrl": full_url, "resource": resource, "search": {"mode": mode}})
+    return orjson.dumps(
+        {
+            "resourceType": "Bundle",
+            "id": f"{rng.getrandbits(64):016x}",
+            "meta": {"lastUpdated": "2026-11-20T09:00:00.000+01:00"},
+            "type": "searchset",
+            "total": CIRCLES,
+            "link": [{"relation": "self", "url": f"{base}/CareTeam?_count=10&_include=*"}],
+            "entry": entries,
+        }
+    )
+
+
+def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, Any]]:
+    family, given = rng.choice(FAMILIES), rng.choice(GIVEN)
+    organization = f"Organization/struct-{number % 7}"
+    patient, contact, carer = (f"{kind}-{number}" for kind in ("pat", "aid", "pro"))
+    role = {"system": MOS + "TRE_R260-HL7RoleCode/FHIR/TRE-R260-HL7RoleCode", "code": "CAREGIVER"}
+    members = [("RelatedPerson", contact), ("PractitionerRole", carer)]
+    return [
+        {
+            **_head("CareTeam", f"cercle-{number}", "cds-ihe-careteam", rng, narrative),
+            "identifier": [{"system": "urn:oid:1.2.250.1.999.1", "value": f"CDS-{number:06}"}],
+            "status": "active",
+            "name": f"Cercle de soins de {given} {family}",
+            "subject": {"reference": f"Patient/{patient}"},
+            "period": {"start": "2024-01-12"},
+            "participant": [
+                {"role": [{"coding": [role]}], "member": {"reference": f"{t}/{i}"}, "period": {"start": "2024-01-12"}}
+                for t, i in members
+            ],
+            "managingOrganization": [{"reference": organization}],
+        },
+        {
+            **_head("Patient", patient, "cds-fr-patient", rng, narrative),
+            "identifier": [
+                {
+                    "use": "official",
+                    "type": {"coding": [{"system": "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"}]},
+                    "system": "urn:oid:1.2.250.1.213.1.4.10",
+                    "value": f"2950399{number:06}",
+                }
+            ],
+            "name": [{"use": "official", "family": family, "given": [given]}],
+            "gender": rng.choice(("male", "female")),
+            "birthDate": f"19{rng.randint(20, 99)}-0{rng.randint(1, 9)}-1{rng.randint(0, 9)}",
+            "address": [{"line": ["12 rue de la Liberté"], "city": "Guéméné", "postalCode": "56160"}],
+        },
+        {
+            **_head("RelatedPerson", contact, "cds-fr-related-person", rng, narrative),
+            "identifier": [{"system": "urn:oid:1.2.250.1.999.2", "value": str(number)}],
+            "patient": {"reference": f"Patient/{patient}"},
+            "relationship": [{"coding": [role]}],
+            "name": [{"family": family, "given": [rng.choice(GIVEN)]}],
+            "telecom": [{"system": "phone", "value": f"06{number:08}"}],
+        },
+        {
+            **_head("PractitionerRole", carer, "as-practitionerrole", rng, narrative),
+            "practitioner": {"reference": f"Practitioner/rpps-{10_000_000_000 + number}"},
+            "organization": {"reference": organization},
+            "code": [{"coding": [{"system": MOS + "TRE_G15-ProfessionSante/FHIR/TRE-G15", "code": "60"}]}],
+        },
+    ]
+
+
+def _head(kind: str, local_id: str, profile: str, rng: random.Random, narrative: int) -> dict[str, Any]:
+    instant = f"2026-{rng.randint(1, 11):02}-{rng.randint(1, 28):02}T{rng.randint(0, 23):02}:07:31.{rng.randint(0, 999):03}"
+    sentence = f'<p class="res-header-id"><b>Narratif généré : {kind} {local_id}</b></p><p>Dernière mise à jour</p>'
+    div = (sentence * (narrative // len(sentence) + 1))[:narrative].rpartition(">")[0]
+    return {
+        "resourceType": kind,
+        "id": local_id,
+        "meta": {"versionId": str(rng.randint(1, 9)), "lastUpdated": instant + "+01:00", "profile": [PROFILES + profile]},
+        "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{div}</div>'},
+    }
+
+
+def merge(answers: list[tuple[Origin, bytes]]) -> bytes:
+    """What the broker does with the answers of one search, entries merged by a plain sort."""
+    aliases: dict[str, str] = {}
+    matches: list[Entry] = []
+    others: list[Entry] = []
+    for origin, body in answers:
+        for entry in read_searchset(body, origin, "CareTeam", aliases).entries:
+            (matches if entry.mode == "match" else others).append(entry)
+    matches.sort(key=attrgetter("public_id"))
+    matches.sort(key=lambda entry: entry.last_updated or "", reverse=True)
+    return write_searchset(PUBLIC, [*matches, *others], links=[("self", PUBLIC + "/CareTeam")])
+
+
+def baseline(answers: list[tuple[Origin, bytes]]) -> list[bytes]:
+    return [orjson.dumps(orjson.loads(body)) for _, body in answers]
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    start = perf_counter()
+    function()
+    return perf_counter() - start
+
+
+def run(rounds: int = 200) -> dict[str, float]:
+    """Times in milliseconds and their ratio, for `make bench`."""
+    answers = bundles()
+    assert merge(answers).count(b'"fullUrl"') == MANAGERS * CIRCLES * 4
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(rounds):
+        theirs.append(_seconds(lambda: baseline(answers)))
+        ours.append(_seconds(lambda: merge(answers)))
+    return {
+        "bytes": sum(len(body) for _, body in answers),
+        "orjson_min_ms": min(theirs) * 1e3,
+        "orjson_median_ms": statistics.median(theirs) * 1e3,
+        "merge_min_ms": min(ours) * 1e3,
+        "merge_median_ms": statistics.median(ours) * 1e3,
+        "ratio_min": min(ours) / min(theirs),
+        "ratio_median": statistics.median(ours) / statistics.median(theirs),
+    }
+
+
+def _profile() -> None:
+    import cProfile
+    import pstats
+
+    answers = bundles()
+    with cProfile.Profile() as profile:
+        for _ in range(50):
+            merge(answers)
+    pstats.Stats(profile).sort_stats("tottime").print_stats(14)
+
+
+def main() -> None:
+    for name, value in run().items():
+        print(f"{name:20} {value:12,.3f}")
+    if "--profile" in sys.argv:
+        _profile()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Fixtures that more than one suite uses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.redis_keys import RedisKeys
+from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """One real Valkey for the whole run, started as the broker does. Not to be killed: see `own_valkey`."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyServer) -> Valkey:
+    """The shared server, with keys of this test's own."""
+    return Valkey(valkey_server.url, RedisKeys(f"t{uuid.uuid4().hex[:12]}"))
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server of this test's own, to be killed and restarted."""
+    server = ValkeyServer(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[str]:
+    """URL of a server in cluster mode."""
+    with cluster_of_one() as url:
+        yield url
