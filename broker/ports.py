@@ -85,3 +85,13 @@ class AliasStore(Protocol):
     async def remember(self, aliases: Mapping[str, str]) -> None: ...
 
     async def resolve(self, alias: str) -> str | None: ...
+
+
+class Leases(Protocol):
+    """Work that one node at a time does. Raises `StoreError`."""
+
+    async def take(self, name: str, *, seconds: int) -> bool:
+        """True for whoever gets it; it ends by itself after `seconds`."""
+        ...
+
+    async def give_back(self, name: str) -> None: ...

@@ -45,3 +45,6 @@ class RedisKeys:
 
     def alias(self, alias: str) -> str:
         return f"{self.prefix}:alias:{alias}"
+
+    def lease(self, name: str) -> str:
+        return f"{self.prefix}:lease:{name}"

@@ -91,9 +91,17 @@ def failure(error: BrokerError | TransactionFailedError, request: web.Request) -
 def rendered(answer: Answer, chosen: Format) -> web.Response:
     response = web.Response(status=answer.status, headers=answer.headers)
     if answer.body:
-        response.body = fhir_xml.to_xml(answer.body) if chosen is Format.XML else answer.body
+        response.body = _xml(answer.body) if chosen is Format.XML else answer.body
         response.headers["Content-Type"] = chosen.content_type
     return response
+
+
+def _xml(body: bytes) -> bytes:
+    """Raises request.format: content that is kept as it came may be such that XML cannot carry it."""
+    try:
+        return fhir_xml.to_xml(body)
+    except RequestError:
+        raise RequestError("request.format") from None
 
 
 @web.middleware

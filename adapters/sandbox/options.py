@@ -19,7 +19,7 @@ class SandboxOptions:
     max_page_states: int = 1000  # searches whose page links live at once; the oldest goes first
     max_body: int = 16 * 1024 * 1024  # bytes
     allow_delete: bool = False  # offer DELETE, which the guide does not have
-    check_required: bool = True  # 422 for a circle or a related person without what its profile demands
+    check_profiles: bool = True  # 422 for a circle or a related person without what its profile demands
     one_circle_per_person: bool = False  # 409 for a second circle of the same subject
 
     no_full_url: bool = False

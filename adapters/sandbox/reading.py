@@ -135,7 +135,7 @@ def _has_it(call: Call, version: Version) -> bool:
 
 
 def _lowest(since: str) -> float:
-    """The earliest instant that `_since` lets through, in microseconds since the epoch. Raises request.bad-value."""
+    """The earliest instant that `_since` lets through (`fhir_dates.micros`). Raises request.bad-value."""
     searched = date_range(since.strip().replace(" ", "+"))
     if searched is None:
         raise RequestError("request.bad-value", parameter="_since", expected="YYYY-MM-DDThh:mm:ss(Z|±hh:mm)")

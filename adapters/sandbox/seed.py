@@ -1,7 +1,8 @@
 """Made-up people and circles of a region, the same for the same seed: nobody in here exists.
 
-Persons carry an INS of the *test* system with its right key; professionals an RPPS, structures a FINESS and a SIRET
-with valid check digits. Ids are plain (`patient-1`) and the same in every region, as different managers' ids may be.
+Persons carry an INS of the *test* system with its right key, professionals an RPPS and structures a SIRET with
+valid check digits, telephones numbers that are kept for fiction. Ids are plain (`patient-1`) and the same in
+every region, as different managers' ids may be.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class _Seeder:
             {
                 "identifier": [_identifier("RPPS", "https://rpps.esante.gouv.fr", rpps, use="official")],
                 "active": True,
-                "name": [_name(person) | {"prefix": ["Dr"] if profession is _PHYSICIAN else ["M."]}],
+                "name": [_name(person) | {"prefix": [_title(person, profession)]}],
                 "gender": person.gender,
             },
             f"{person.given} {person.family}, {profession[1]}",
@@ -201,7 +202,7 @@ class _Seeder:
                 "patient": {"reference": _reference(patient)},
                 "relationship": [{"coding": [_coding(_R260, *role)]}],
                 "name": [_name(person)],
-                "telecom": [{"system": "phone", "value": f"06390{self._digits(5)}"}],
+                "telecom": [{"system": "phone", "value": f"063998{self._digits(4)}"}],
                 "gender": person.gender,
                 "address": [self._address(self._pick(self._towns))],
             },
@@ -239,12 +240,12 @@ class _Seeder:
     def _participants(
         self, number: int, start: dt.date, contacts: Sequence[Resource], structure: Resource
     ) -> list[Resource]:
-        """The physician, others of the professions, contacts, the structure; in each third circle one came back."""
+        """Professionals, contacts, the structure; in each third circle somebody left and came back."""
         roles = self._random.sample(self._roles, self._random.randint(2, 4))
-        physician = next((r for r in self._roles if _is_physician(r) and r not in roles), None)
+        roles.sort(key=lambda role: not _is_physician(role))
         members = [_participant(role, _PROVIDER, start) for role in roles]
-        if physician is not None:
-            members.insert(0, _participant(physician, _PCP, start))
+        if _is_physician(roles[0]):
+            members[0] = _participant(roles[0], _PCP, start)
         for contact in contacts:
             coding = contact["relationship"][0]["coding"][0]
             members.append(_participant(contact, (_R260, coding["code"], coding["display"]), start))
@@ -322,6 +323,10 @@ def _identifier(code: str, system: str, value: str, *, use: str | None = None) -
 
 def _name(person: _Person) -> Resource:
     return {"family": person.family, "given": [person.given]}
+
+
+def _title(person: _Person, profession: tuple[str, str]) -> str:
+    return "Dr" if profession == _PHYSICIAN else "Mme" if person.female else "M."
 
 
 def _period(start: dt.date, end: dt.date | None = None) -> Resource:

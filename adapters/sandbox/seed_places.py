@@ -1,4 +1,4 @@
-"""Towns of the eighteen regions (TRE_R30) with their postal and INSEE codes, for made-up people to live in."""
+"""Towns of the eighteen regions (TRE_R30), and names: what made-up people are made of."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ STREETS: Final = (
 )
 
 FAMILIES: Final = (
-    "Martin", "Bernard", "Le Goff", "Petit", "Durand", "Lefèvre", "Moreau", "Garnier", "Rousseau", "Chevalier",
+    "Martin", "Bernard", "Le Goff", "Petit", "Durand", "Lefèvre", "Moreau", "Garnier", "Rousseau",
+    "Chevalier",
     "Blanchard", "Guérin", "Fontaine", "Mercier", "Dupont", "Caron", "Le Roux", "Bœuf", "Girard", "Casanova",
     "Hoarau", "Payet", "Schmitt", "Meyer", "Etcheverry", "D'Angelo", "Morvan", "Tanguy", "Léger", "Vasseur",
 )  # fmt: skip

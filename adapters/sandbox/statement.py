@@ -1,4 +1,4 @@
-"""The sandbox's CapabilityStatement, made from the tables that the search itself uses: it cannot say otherwise."""
+"""The sandbox's CapabilityStatement, made from the tables that the search itself uses."""
 
 from __future__ import annotations
 

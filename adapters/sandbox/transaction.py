@@ -1,8 +1,9 @@
 """Transactions: flux 1c and 4c of the guide (FHIR R4, http.html#transaction).
 
 Three passes. Every entry is read and checked, conditions included, against the store as it was. Then the
-references between entries are rewritten to the ids that the resources will have. Then everything is performed,
-without a step that could fail. Any error in the first two: nothing has changed, and all the errors are told.
+references between entries are rewritten to the ids that the resources will have. Then everything is
+performed, without a step that could fail. An error in the first two: nothing has changed, and all the errors
+are told.
 
 The guide's own example gives its entries `urn:uuid:` fullUrls but refers to them by the ids that they carry
 (`Patient/cds-patient-example`). FHIR would look for those on the server; here they lead to the entry,

@@ -7,12 +7,12 @@ and only then performs, which is what makes it atomic.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from adapters.sandbox import raw_json
+from adapters.sandbox.profiles import check_profile
 from adapters.sandbox.search import Searcher
 from adapters.sandbox.store import Store, Version
 from broker.core.query_parser import parse_search
@@ -20,25 +20,6 @@ from broker.core.query_values import is_id
 from broker.errors import RequestError
 
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
-
-REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
-    "CareTeam": (
-        "identifier.value",
-        "status",
-        "name",
-        "subject",
-        "period.start",
-        "participant*.member",
-    ),
-    "RelatedPerson": (
-        "identifier",
-        "patient",
-        "relationship",
-        "name.family",
-        "telecom",
-    ),
-}
-"""What the guide's profiles demand of a resource, as paths; `*` means in each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +47,7 @@ class Writer:
         self._searcher = searcher
 
     def plan_create(self, kind: str, body: bytes, if_none_exist: str | None) -> Planned:
-        """Raises request.bad-resource, .wrong-type, .missing-element, and as `only_match` for the condition."""
+        """Raises request.bad-resource, .wrong-type, .missing-element, and as `only_match` does."""
         raw = self._checked(kind, body)[0]
         found = self.only_match(kind, if_none_exist) if if_none_exist is not None else None
         if found is None:
@@ -113,8 +94,8 @@ class Writer:
         raw, content = raw_json.parse(body)
         if content.get("resourceType") != kind:
             raise RequestError("request.wrong-type", type=kind)
-        if self._store.options.check_required:
-            check_required(kind, content)
+        if self._store.options.check_profiles:
+            check_profile(kind, content)
         return raw, content
 
     def _check_unique(self, kind: str, identity: str | None, raw: bytes) -> None:
@@ -130,26 +111,3 @@ class Writer:
 def names_version(header: str, version: Version) -> bool:
     """Whether an `If-Match` or `If-None-Match` list names a version; `*` names any."""
     return header.strip() == "*" or version.version_id in _ETAG.findall(header)
-
-
-def check_required(kind: str, content: Mapping[str, Any]) -> None:
-    """Raises request.missing-element for the first mandatory element that is absent, or there too often."""
-    for path in REQUIRED.get(kind, ()):
-        if not _present(content, path.split(".")):
-            raise RequestError("request.missing-element", element=f"{kind}.{path.replace('*', '')}")
-    identifiers = content.get("identifier")
-    if kind == "CareTeam" and isinstance(identifiers, list) and len(identifiers) != 1:
-        raise RequestError("request.missing-element", element="CareTeam.identifier (1..1)")
-
-
-def _present(element: Any, path: list[str]) -> bool:
-    if not path:
-        return element not in (None, "", [], {})
-    if not isinstance(element, dict):
-        return False
-    step = path[0]
-    if step.endswith("*"):
-        repeated = element.get(step[:-1]) or []
-        return isinstance(repeated, list) and all(_present(item, path[1:]) for item in repeated)
-    value = element.get(step)
-    return any(_present(item, path[1:]) for item in (value if isinstance(value, list) else [value]))

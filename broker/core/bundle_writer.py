@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
-from broker.core.bundle import Change, Entry
+from broker.core.entry import Change, Entry
 
 Links = Sequence[tuple[str, str]]
 """(relation, absolute URL), in the order they are to stand."""

@@ -73,7 +73,16 @@ PRESETS: Mapping[str, Preset] = {
     # loaded.
     "hapi": Preset(_ALL, _R4_ONLY),
     # Medplum: see tests/integration/test_check_medplum.py for each of these.
-    "medplum": Preset({**_ALL, "chaining": False, "history_type": False, "total": False}, _R4_ONLY),
+    "medplum": Preset(
+        {
+            **_ALL,
+            **dict.fromkeys(
+                ("chaining", "include", "iterate", "revinclude", "elements", "paging", "history_type"), False
+            ),
+            "total": True,
+        },
+        _R4_ONLY,
+    ),
 }
 
 BOOLEAN_SKILLS = frozenset({*_ALL, "total", "broker"})

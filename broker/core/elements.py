@@ -1,6 +1,7 @@
-"""`_elements` and `_summary` over a resource's text: top-level members kept or dropped, the rest as it was
-(FHIR R4,
-search#elements). What is not whole says so: the tag SUBSETTED."""
+"""`_elements` and `_summary` over a resource's text: top-level members kept or dropped, the rest as it was.
+
+FHIR R4, search#elements. What is not whole says so: the tag SUBSETTED.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from collections.abc import Callable
 import msgspec
 import orjson
 
-from broker.core.json_text import JsonError, Member, members
-from broker.core.resource_head import replaced, with_item
+from broker.core.json_text import JsonError, members
+from broker.core.resource_head import value_of, with_item, with_values
 
 _ALWAYS = frozenset({"resourceType", "id", "meta"})
 _SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
@@ -52,14 +53,14 @@ def _subset(raw: bytes, keep: Callable[[str], bool]) -> bytes:
 
 def _marked(meta: bytes) -> bytes:
     try:
-        places: list[Member] = members(meta)
+        places = members(meta)
     except JsonError:
         return meta
-    tags = next((meta[place.start : place.end] for place in places if place.name == "tag"), None)
+    tags = value_of(meta, places, "tag")
     try:
         known = _decode_tags(tags) if tags is not None else []
     except msgspec.ValidationError:
         return meta
     if any(tag.system == _SYSTEM and tag.code == "SUBSETTED" for tag in known):
         return meta
-    return replaced(meta, places, {"tag": with_item(tags, _SUBSETTED)})
+    return with_values(meta, places, {"tag": with_item(tags, _SUBSETTED)})

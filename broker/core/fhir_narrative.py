@@ -18,6 +18,8 @@ from lxml import etree
 XHTML: Final = "http://www.w3.org/1999/xhtml"
 XHTML_DIV: Final = f"{{{XHTML}}}div"
 
+_ELEMENT = re.compile(r"<[A-Za-z_]")  # and no XML declaration, which cannot stand inside a document
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _DECLARED = re.compile(r"<div[^>]*\sxmlns\s*=")
 _NAMED_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
 _XML_ENTITIES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -48,16 +50,17 @@ def narrative_to_xml(div: str) -> str:
     HTML's named entities, which XML does not know, become numeric ones; a missing namespace is added.
     """
     text = _NAMED_ENTITY.sub(_numeric, div.strip())
-    if text.startswith("<div") and "<!DOCTYPE" not in text and (root := _parse(text)) is not None:
-        if root.tag == XHTML_DIV:
-            return text
-        if root.tag == "div" and _DECLARED.match(text) is None:
-            return f'<div xmlns="{XHTML}"{text[4:]}'
-    return f'<div xmlns="{XHTML}">{escape(div, quote=False)}</div>'
+    root = _parse(text) if _ELEMENT.match(text) and "<!DOCTYPE" not in text else None
+    if root is not None and root.tag == XHTML_DIV:
+        return text
+    if root is not None and root.tag == "div" and _DECLARED.match(text) is None:
+        return f'<div xmlns="{XHTML}"{text[4:]}'
+    shown = escape(_NOT_XML.sub("\ufffd", div), quote=False)
+    return f'<div xmlns="{XHTML}">{shown}</div>'
 
 
 def fold_narratives(root: etree._Element, source: str) -> None:
-    """Give every narrative of a parsed resource an attribute `value`: its text in `source`, which it came from."""
+    """Give every narrative of a parsed resource an attribute `value`: its text in `source`."""
     nodes = [node for node in root.iter("{*}div") if next(node.iterancestors("{*}div"), None) is None]
     if not nodes:
         return

@@ -1,7 +1,7 @@
 """What the XML form has to know of FHIR: each type's elements in order, which repeat, how JSON writes them.
 
-Taken from the field metadata of `fhir.resources` (release R4B, where this guide's resources are as in R4), one type at a
-time, and kept as plain records. No model is ever instantiated, so nothing is validated.
+Taken from the field metadata of `fhir.resources` (release R4B, where this guide's resources are as in R4), one
+type at a time, and kept as plain records. No model is ever instantiated, so nothing is validated.
 """
 
 from __future__ import annotations

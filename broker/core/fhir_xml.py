@@ -1,10 +1,10 @@
 """FHIR JSON to XML and back (FHIR R4, json.html and xml.html).
 
-Driven by the schema, but lenient: nothing is validated, so that what a manager holds passes unharmed, valid or
-not. Elements come out in the order of the specification, those that it does not know after them; numbers keep
-their digits, narratives their bytes. Lost is only what XML cannot say: characters outside XML 1.0 become U+FFFD,
-keys that are no XML names are left out, and an unknown element comes back as text, as an object, or as a list where
-it is there several times.
+Driven by the schema, but lenient: nothing is validated, so that what a manager holds passes unharmed, valid
+or not. Elements come out in the order of the specification, those that it does not know after them; numbers
+keep their digits, narratives their bytes. Lost is only what XML cannot say: characters outside XML 1.0 become
+U+FFFD, keys that are no XML names are left out, and an unknown element comes back as text, as an object, or as a
+list where it is there several times.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def to_xml(body: bytes) -> bytes:
 def to_json(body: bytes) -> bytes:
     """The JSON form of a resource in XML.
 
-    Raises `RequestError` request.bad-resource for what is not well-formed, holds a document type or entities, is
-    not in FHIR's namespace, or has text where FHIR has none.
+    Raises `RequestError` request.bad-resource for what is not well-formed, holds a document type or entities,
+    is not in FHIR's namespace, or has text where FHIR has none.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -73,7 +73,7 @@ def to_json(body: bytes) -> bytes:
             raise _bad()
         root = etree.fromstring(text.encode(), hardened_parser())
         fold_narratives(root, text)
-    except (UnicodeDecodeError, etree.XMLSyntaxError) as error:
+    except (ValueError, etree.XMLSyntaxError) as error:
         raise _bad() from error
     return orjson.dumps(_read_resource(root, 0))
 
@@ -209,7 +209,8 @@ def _read_children(node: etree._Element, known: Type, depth: int) -> dict[str, A
             found.setdefault("div", []).append((child.get("value"), None))
             continue
         name = _local_name(child)
-        found.setdefault(name, []).append(_read_item(child, known.elements.get(name), depth + 1))
+        element = known.elements.get(name)
+        found.setdefault(name, []).append(_read_item(child, element, depth + 1))
     result: dict[str, Any] = {}
     for name, items in found.items():
         element = known.elements.get(name)
@@ -219,8 +220,8 @@ def _read_children(node: etree._Element, known: Type, depth: int) -> dict[str, A
 
 def _put(result: dict[str, Any], name: str, items: list[tuple[Any, Any]], *, many: bool) -> None:
     values, besides = [item[0] for item in items], [item[1] for item in items]
-    has_value, has_beside = any(value is not None for value in values), any(besides)
-    if has_value or (many and not has_beside):
+    has_beside = any(besides)
+    if any(value is not None for value in values) or (many and not has_beside):
         result[name] = values if many else values[0]
     if has_beside:
         result["_" + name] = besides if many else besides[0]
@@ -229,29 +230,24 @@ def _put(result: dict[str, Any], name: str, items: list[tuple[Any, Any]], *, man
 def _read_item(node: etree._Element, element: Element | None, depth: int) -> tuple[Any, Any]:
     """The value of one occurrence, and what JSON puts beside it under `_name`."""
     text = node.get("value")
-    if element is not None and element.kind is Kind.RESOURCE:
-        inners = _elements(node)
-        if len(inners) != 1:
-            raise _bad()
-        return _read_resource(inners[0], depth + 1), None
-    complex_ = element is not None and element.kind is Kind.COMPLEX
-    if text is None and (element is None or complex_):
-        return _read_unvalued(node, element, depth), None
+    if text is None and (element is None or element.kind in {Kind.COMPLEX, Kind.RESOURCE}):
+        return _read_structure(node, element, depth), None
     beside = _read_element(node, ANY, depth) if len(node) or "id" in node.attrib else None
     if len(node) == 0 and _has_text(node.text):
         raise _bad()
     return (None if text is None else _value(text, element)), beside
 
 
-def _read_unvalued(node: etree._Element, element: Element | None, depth: int) -> dict[str, Any]:
-    inners = _elements(node) if element is None else []
-    if len(inners) == 1 and _local_name(inners[0])[0].isupper():  # a resource where none is known to be
-        return _read_resource(inners[0], depth + 1)
-    return _read_element(node, _type(element), depth)
-
-
-def _elements(node: etree._Element) -> list[etree._Element]:
-    return [child for child in node if isinstance(child.tag, str)]
+def _read_structure(node: etree._Element, element: Element | None, depth: int) -> dict[str, Any]:
+    if element is not None and element.kind is Kind.COMPLEX:
+        return _read_element(node, type_of(element.type), depth)
+    inners = [child for child in node if isinstance(child.tag, str)]
+    if len(inners) == 1:
+        name = _local_name(inners[0])
+        expected = element is not None or resource_type(name).name == name
+        if expected and name[0].isupper():
+            return _read_resource(inners[0], depth + 1)
+    return _read_element(node, ANY, depth)
 
 
 def _value(text: str, element: Element | None) -> Any:

@@ -4,10 +4,14 @@ Bytes that nobody needs to change stay the bytes they were, whitespace, numbers 
 
 Three facts hold for the text of any JSON document, and the rewriting leans on them:
 
-* A `"` that no backslash precedes opens or closes a string; so `"reference"` without one before it is a whole
-  string.
-* A `"` after a backslash is inside a string, or the text is no JSON (a backslash occurs nowhere else).
+* A `"` that no backslash precedes opens or closes a string. So `"reference"` without one before it is a whole
+  string: a key, where a colon follows.
+* A `"` that a backslash precedes is inside a string: outside of strings JSON has no backslash, and a string that
+  closed after an escaped backslash could not be followed by a letter.
 * The text of an object is never the beginning of another object's text.
+
+How deep a text may nest is bounded by msgspec, which counts against the interpreter's recursion limit (1000 less the
+stack in use) and says so before anything can break.
 """
 
 from __future__ import annotations
@@ -17,23 +21,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-MAX_DEPTH = 100
-"""Levels of nesting that a resource may have. FHIR's own stay under twenty; parsers give up from 64 to
-1000."""
-
 BOM = b"\xef\xbb\xbf"
 
 _STRING = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*:)?', re.DOTALL)
 _KEY = re.compile(rb'\s*"(?:[^"\\]++|\\.)*+"\s*:\s*', re.DOTALL)
 _COMMA = re.compile(rb"\s*,?")
-_BRACKET = re.compile(rb"[{}\[\]]")
-# An escaped letter of one of the keys below, in `\u00XX` form: JSON has no shorter escape for a letter.
+# A letter of one of the keys below, escaped: JSON has only this form for it.
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:54|6[1-9A-Fa-f]|7[0-9Aa])")
-_PLAIN_KEYS = {b"reference", b"resourceType", b"id", b"meta"}
+_PLAIN_KEYS = frozenset({b"reference", b"resourceType", b"id", b"meta"})
 
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder(msgspec.Raw)
-_text = msgspec.json.Decoder(str)
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class JsonError(ValueError):
@@ -61,22 +60,22 @@ def utf8(body: bytes) -> bytes:
 
 
 def check(body: bytes) -> None:
-    """Raises `JsonError` unless the text is one JSON value (depth is bounded by the interpreter here)."""
+    """Raises `JsonError` unless the text is one JSON value that does not nest too deep."""
     try:
-        _any.decode(body)
+        _decode_any(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise JsonError("not JSON") from error
 
 
 def with_plain_keys(body: bytes) -> bytes:
-    """The same JSON with those keys that matter to the rewriting spelled without escapes.
+    """The same JSON with the keys that matter to the rewriting spelled without escapes.
 
-    `"\\u0072eference"` is the key `reference`; nobody writes so, but it is JSON. Raises `JsonError` only
-    where there is such an escape to look at.
+    `"\\u0072eference"` is the key `reference`; nobody writes so, but it is JSON. Raises `JsonError` only where
+    there is such an escape to look at.
     """
     if body.rfind(b"\\u00") < 0 or _ESCAPED_LETTER.search(body) is None:
         return body
-    check(body)  # else an unclosed string would make the pattern below take quadratic time
+    check(body)  # in a text with an unclosed string the pattern below would take quadratic time
     return _STRING.sub(_plain_key, body)
 
 
@@ -87,58 +86,34 @@ def _plain_key(match: re.Match[bytes]) -> bytes:
     return b'"' + plain + b'"' + match[2] if plain in _PLAIN_KEYS else match[0]
 
 
-def unescaped(inside: bytes) -> bytes | None:
-    """The text of a string from what stands between its quotes; None where that is no whole string."""
-    try:
-        return _text.decode(b'"' + inside + b'"').encode()
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None
-
-
 def text_of(value: bytes) -> str | None:
     """The text of a JSON string; None where the value is something else."""
     try:
-        return _text.decode(value)
-    except msgspec.DecodeError:
+        return _decode_text(value)
+    except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def too_deep(raw: bytes) -> bool:
-    """Whether a value nests deeper than `MAX_DEPTH`. Looks closer only where it has brackets enough for
-    that."""
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", raw)):
-        depth += 1 if bracket in b"{[" else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
 
 
 def members(raw: bytes) -> list[Member]:
     """The members of an object, in order, as places in its text.
 
-    Raises `JsonError` where it is no object, or names a member twice: readers would not agree on which of
-    them counts.
+    Raises `JsonError` where it is no object, or names a member twice: readers would not agree on which counts.
     """
     try:
-        values = _object.decode(raw)
+        values = _decode_object(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise JsonError("not an object") from error
     found: list[Member] = []
     position = raw.index(b"{") + 1
     for name, value in values.items():
         key = _KEY.match(raw, position)
-        if key is None:
-            raise JsonError("a member is named twice")
         literal = bytes(value)
-        end = key.end() + len(literal)
-        if raw[key.end() : end] != literal:
+        if key is None or not raw.startswith(literal, key.end()):
             raise JsonError("a member is named twice")
+        end = key.end() + len(literal)
         found.append(Member(name, raw.index(b'"', position), key.end(), end))
         comma = _COMMA.match(raw, end)
-        position = comma.end() if comma else end
+        position = comma.end() if comma is not None else end
     if raw[position:].strip() != b"}":
         raise JsonError("a member is named twice")
     return found

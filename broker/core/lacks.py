@@ -1,8 +1,8 @@
 """What is missing at a manager of what the guide asks of it: as stable keys, and in words.
 
 Keys: `chaining`, `include`, `iterate`, `revinclude`, `sort`, `post-search`, `total`, `paging`,
-`elements`, `read`, `vread`, `history-instance`, `history-type`, `format:xml`, `fhir-version`, and `param:TYPE:NAME` for a search
-parameter.
+`elements`, `read`, `vread`, `history-instance`, `history-type`, `format:xml`, `fhir-version`, and
+`param:TYPE:NAME` for a search parameter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The registry of managers as FHIR, after IHE mCSD: an Organization and an Endpoint for each. Pure.
 
-Both carry the manager's slug as id and its revision as versionId. They are made of the declaration alone: what was
-learnt of a manager changes without a new revision, so it has no place in them. (FHIR R4 organization.html,
-endpoint.html; IHE ITI mCSD, volume 3, 2:3.90.4.2.2.)
+Both carry the manager's slug as id and its revision as versionId. They are made of the declaration alone: what
+was learnt of a manager changes without a new revision, so it has no place in them. (FHIR R4 organization.html,
+endpoint.html; IHE ITI mCSD, Find Matching Care Services.)
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def capability_statement(base: str, version: str) -> Resource:
         "kind": "instance",
         "software": {"name": "cds-broker", "version": version},
         "implementation": {
-            "description": "Registre des gestionnaires de cercles de soins / Registry of care-circle managers",
+            "description": "Registre des gestionnaires / Registry of the managers",
             "url": base,
         },
         "fhirVersion": "4.0.1",

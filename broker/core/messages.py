@@ -446,9 +446,7 @@ MESSAGES: Mapping[str, Message] = {
         "Le critère {parameter} ne peut rien y trouver.",
         "Criterion {parameter} can find nothing there.",
     ),
-    "plan.suspended": Message(
-        200, "information", "informational", "Il est suspendu.", "It is suspended."
-    ),
+    "plan.suspended": Message(200, "information", "informational", "Il est suspendu.", "It is suspended."),
     "manager.entry-id": Message(
         200,
         "warning",

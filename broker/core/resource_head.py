@@ -1,56 +1,45 @@
-"""A resource's own `id` and `meta`, put into public terms without touching another byte (federation, section
-1).
+"""A resource's own `id` and `meta`, put into public terms without touching another byte (federation, section 1).
 
-The common form, `{"resourceType":…,"id":…,"meta":{…},`, is recognised by a pattern and spliced. In it a
-`meta` has a part of its own (version, instant) and a rest that most resources of one manager share; what the
-rest becomes is worked out once and remembered. Every other form (`id` last, no `meta`, pretty-printed) goes
-the careful way, by the places of the top-level members. A nested `id` or `meta` is never taken for the
-resource's own.
+The common form, `{"resourceType":…,"id":…,"meta":{…},`, is recognised by a pattern and spliced. In it a `meta`
+has a part of its own (version, instant, the trace id that HAPI writes as source) and an end that most resources
+of one manager share; what that becomes is worked out once and remembered. Every other form (`id` last, no
+`meta`, pretty-printed) goes the careful way, by the places of the top-level members. A nested `id` or `meta` is
+never taken for the resource's own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 import orjson
 
-from broker.core.identity import ID, Origin, public_id_bytes
+from broker.core.entry import Entry, Mode, Tag
+from broker.core.identity import ALIAS_MARK, ID, MAX_ID, Origin, public_id_bytes
 from broker.core.json_text import JsonError, Member, members, text_of
 from broker.core.rewriting import outward_url
 from registry.model import TRE_R30
 
-_COMMON = re.compile(
-    rb'\{"resourceType":"([A-Z][A-Za-z]{1,63})","id":"((?!\.{1,2}")[A-Za-z0-9\-.]{1,64})","meta":\{(?!\})'
-    rb'(?:"versionId":"([A-Za-z0-9\-.]{1,64})",?)?(?:"lastUpdated":"([0-9T:.+Z\-]{4,40})")?'
-)
+BAD_ID = "manager.entry-id"
+UNREADABLE = "manager.entry-unreadable"
+NO_RESOURCE = "manager.entry-empty"
+"""Why an entry is left out: keys of `MESSAGES`."""
+
+_OUTCOME = "OperationOutcome"
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-
-Tag = tuple[str | None, str]
-
-
-class IdError(ValueError):
-    """No id, or one outside FHIR's rule."""
+_SHARED_LIMIT = 1000  # a longer end of `meta` is not remembered
 
 
-class Head(NamedTuple):
-    """A resource in public terms, and what was read of it on the way.
+class EntryError(ValueError):
+    """This entry cannot be used; `key` says why."""
 
-    `version_id` is None where it is outside FHIR's id rule; `last_updated` is the text as it came.
-    `source` and `tags` (system, code) are those of the restated `meta`.
-    """
-
-    type: str
-    local_id: str
-    public_id: str
-    version_id: str | None
-    last_updated: str | None
-    source: str | None
-    tags: tuple[Tag, ...]
-    raw: bytes
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 class _Coding(msgspec.Struct, gc=False):
@@ -65,8 +54,8 @@ class _Meta(msgspec.Struct, rename="camel", gc=False):
     tag: list[_Coding] | None = None
 
 
-class _Rest(NamedTuple):
-    """A `meta` without its braces, or the end of one, restated."""
+class _Restated(NamedTuple):
+    """A `meta` without its braces, or the end of one, and what it says."""
 
     text: bytes
     version_id: str | None
@@ -81,113 +70,174 @@ _decode_meta = msgspec.json.Decoder(_Meta).decode
 class Restater:
     """Restates the resources of one manager's answer.
 
-    `origins` are all registered managers: a `meta.source` that names a resource under the base of one of them
-    (a replica's home) is given its public address. Aliases made are added to `aliases`.
+    `searched_type` decides what is a match: only a resource of that type is, whatever `search.mode` says, and one
+    without a mode is. None: every resource is (a read, a history). `origins` are all registered managers: a
+    `meta.source` that names a resource under the base of one of them (a replica's home) is given its public
+    address. Aliases made are added to `aliases`.
     """
 
-    def __init__(self, origin: Origin, aliases: dict[str, str], origins: Iterable[Origin] = ()) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        aliases: dict[str, str],
+        searched_type: str | None = None,
+        origins: Iterable[Origin] = (),
+    ) -> None:
         self._origin = origin
         self._aliases = aliases
+        self._searched = searched_type
         self._origins = tuple(origins)
-        self._rests: dict[bytes, _Rest | None] = {}
+        self._common = _common(MAX_ID - len(origin.prefix)).match
+        self._ends: dict[bytes, _Restated | None] = {}
         self._types: dict[bytes, str] = {}
 
-    def restate(self, raw: bytes) -> Head:
-        """Raises `IdError`, or `JsonError` where the resource is no object or names a member twice."""
-        common = _COMMON.match(raw)
+    def restate(self, raw: bytes, stated_mode: str | None = None) -> Entry:
+        """Raises `EntryError`. An OperationOutcome that is no match comes back as it was, with mode outcome."""
+        common = self._common(raw)
         if common is None or raw.find(b'"id"', common.end(2)) > 0:
-            return self._carefully(raw)
+            return self._carefully(raw, stated_mode)
+        kind_bytes, local, version, updated = common.group(1, 2, 3, 4)
         start = common.end()
         end = raw.find(b'},"', start)
-        if end < 0:
-            return self._carefully(raw)
         tail = raw[start:end]
-        try:
-            rest = self._rests[tail]
-        except KeyError:
-            rest = self._rests[tail] = self._rest(tail)
-        if rest is None:
-            return self._carefully(raw)
-        kind, local, version, updated = common.groups()
-        public = public_id_bytes(self._origin, local, self._aliases)
-        id_start, id_end = common.span(2)
-        return Head(
-            self._types.get(kind) or self._types.setdefault(kind, kind.decode()),
-            local.decode(),
-            public.decode(),
-            version.decode() if version else rest.version_id,
-            updated.decode() if updated else rest.last_updated,
-            rest.source,
-            rest.tags,
-            b"".join((raw[:id_start], public, raw[id_end:start], rest.text, raw[end:])),
+        meta = self._ends.get(tail)
+        if meta is None:
+            meta = self._ends[tail] = self._end_of_meta(tail)
+        kind = self._types.get(kind_bytes)
+        if kind is None:
+            kind = self._types[kind_bytes] = kind_bytes.decode()
+        if meta is None or kind == _OUTCOME:
+            return self._carefully(raw, stated_mode)
+        local_id = local.decode()
+        id_at = common.start(2)
+        return Entry(
+            self._mode(kind, stated_mode),
+            kind,
+            local_id,
+            f"{self._origin.slug}.{local_id}",
+            meta.version_id if version is None else version.decode(),
+            meta.last_updated if updated is None else updated.decode(),
+            meta.source,
+            meta.tags,
+            b"".join((raw[:id_at], self._origin.prefix, raw[id_at : common.end(5)], meta.text, raw[end:])),
         )
 
-    def _rest(self, tail: bytes) -> _Rest | None:
-        """The restated end of a `meta`, or None where `tail` is not the end of one.
+    def _mode(self, kind: str, stated: str | None) -> Mode:
+        if self._searched is None or (kind == self._searched and stated != "include"):
+            return "match"
+        return "include"
 
-        `tail` was cut at the first `},"`. It is the end of the object exactly when it makes an object of its
-        own.
-        """
-        if not tail or tail.startswith(b","):
-            rest = self._meta(b'{"":0' + tail + b"}")
-            return None if rest is None else rest._replace(text=rest.text[len(b'"":0') :])
-        return self._meta(b"{" + tail + b"}")
-
-    def _meta(self, text: bytes) -> _Rest | None:
-        """A `meta` object with source and region; None where it is no object. One of wrong types is left
-        alone."""
-        try:
-            places = members(text)
-        except JsonError:
-            return None
-        try:
-            meta = _decode_meta(text)
-        except msgspec.ValidationError:
-            return _Rest(text[1:-1], None, None, None, ())
-        tags = tuple((coding.system, coding.code) for coding in meta.tag or () if coding.code is not None)
-        source, changes = self._source(meta.source), {}
-        if source != meta.source:
-            changes["source"] = orjson.dumps(source)
-        if not any(system is not None and system.partition("|")[0] == TRE_R30 for system, _ in tags):
-            tags = (*tags, (TRE_R30, self._origin.region))
-            changes["tag"] = with_item(_value(text, places, "tag"), self._origin.tag)
-        version = meta.version_id if meta.version_id and ID.fullmatch(meta.version_id) else None
-        return _Rest(replaced(text, places, changes)[1:-1], version, meta.last_updated, source, tags)
-
-    def _source(self, source: str | None) -> str:
-        """`meta.source`: an absolute URI stays or, where it is a known manager's resource, is made public."""
-        if source is None or _ABSOLUTE.match(source) is None:
-            return self._origin.base_url
-        for origin in self._origins:
-            if source.startswith(origin.base_url + "/") and (
-                public := outward_url(source, origin, self._aliases)
-            ):
-                return public
-        return source
-
-    def _carefully(self, raw: bytes) -> Head:
-        """Any form, by the places of the top-level members."""
-        places = members(raw)
-        kind = text_of(_value(raw, places, "resourceType") or b"")
-        local = text_of(_value(raw, places, "id") or b"")
-        if kind is None or _TYPE.fullmatch(kind) is None:
-            raise JsonError("no resourceType")
-        if local is None or ID.fullmatch(local) is None:
-            raise IdError("id outside the rule")
-        public = public_id_bytes(self._origin, local.encode(), self._aliases).decode()
-        meta_text = _value(raw, places, "meta")
-        rest = self._meta(meta_text if meta_text is not None else b"{}")
-        changes = {"id": b'"' + public.encode() + b'"'}
-        if rest is None:
-            rest = _Rest(
-                b"", None, None, None, ()
-            )  # `meta` is no object: the manager's fault, and left to it
+    def _end_of_meta(self, tail: bytes) -> _Restated | None:
+        if len(tail) > _SHARED_LIMIT:
+            restated = _end_of_meta(tail, self._origin.base_url, self._origin.region)
         else:
-            changes["meta"] = b"{" + rest.text + b"}"
-        return Head(kind, local, public, *rest[1:], replaced(raw, places, changes))
+            restated = _shared_end_of_meta(tail, self._origin.base_url, self._origin.region)
+        public = self._public_source(restated)
+        if public is None:
+            return restated
+        return _end_of_meta(tail, self._origin.base_url, self._origin.region, public)
+
+    def _whole_meta(self, text: bytes) -> _Restated | None:
+        restated = _meta(text, self._origin.base_url, self._origin.region)
+        public = self._public_source(restated)
+        if public is None:
+            return restated
+        return _meta(text, self._origin.base_url, self._origin.region, public)
+
+    def _public_source(self, restated: _Restated | None) -> str | None:
+        """The public address of the resource that a source names; None where it names none of a manager's."""
+        if restated is None or restated.source is None:
+            return None
+        for origin in self._origins:
+            if restated.source.startswith(origin.base_url + "/"):
+                return outward_url(restated.source, origin, self._aliases)
+        return None
+
+    def _carefully(self, raw: bytes, stated_mode: str | None) -> Entry:
+        """Any form, by the places of the top-level members."""
+        if not raw:
+            raise EntryError(NO_RESOURCE)
+        try:
+            places = members(raw)
+        except JsonError as error:
+            raise EntryError(UNREADABLE) from error
+        kind = text_of(value_of(raw, places, "resourceType") or b"")
+        if kind is None or _TYPE.fullmatch(kind) is None:
+            raise EntryError(UNREADABLE)
+        if kind == _OUTCOME:
+            return Entry("outcome", kind, "", "", None, None, None, (), raw)
+        local = text_of(value_of(raw, places, "id") or b"")
+        if local is None or ID.fullmatch(local) is None:
+            raise EntryError(BAD_ID)
+        public = public_id_bytes(self._origin, local.encode(), self._aliases)
+        changes = {"id": b'"' + public + b'"'}
+        meta = self._whole_meta(value_of(raw, places, "meta") or b"{}")
+        if meta is None:  # `meta` is no object: the manager's fault, and left to it
+            meta = _Restated(b"", None, None, None, ())
+        else:
+            changes["meta"] = b"{" + meta.text + b"}"
+        mode = self._mode(kind, stated_mode)
+        return Entry(mode, kind, local, public.decode(), *meta[1:], with_values(raw, places, changes))
 
 
-def _value(text: bytes, places: list[Member], name: str) -> bytes | None:
+@lru_cache
+def _common(room: int) -> re.Pattern[bytes]:
+    """The common head up to the part of `meta` that resources share. Groups: type, id, version, instant, and an
+    empty one before the source that is dropped. An id that needs an alias, or leads out of a path, is not common.
+    """
+    return re.compile(
+        rb'\{"resourceType":"([A-Z][A-Za-z]{1,63})","id":"(?!%b|\.{1,2}")([A-Za-z0-9\-.]{1,%d})","meta":\{(?!\})'
+        rb'(?:"versionId":"([A-Za-z0-9\-.]{1,64})",?)?'
+        rb'(?:"lastUpdated":"([0-9T:.+Z\-]{4,40})")?()(?:,"source":"#[^"\\]{0,64}")?'
+        % (ALIAS_MARK.encode(), room)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _shared_end_of_meta(tail: bytes, base_url: str, region: str) -> _Restated | None:
+    return _end_of_meta(tail, base_url, region)
+
+
+def _end_of_meta(tail: bytes, base_url: str, region: str, source: str | None = None) -> _Restated | None:
+    """The restated end of a `meta`, or None where `tail`, cut at the first `},"`, is not the end of one.
+
+    It is exactly when it makes a whole object: no object's text is the beginning of another's.
+    """
+    if tail and not tail.startswith(b","):
+        return _meta(b"{" + tail + b"}", base_url, region, source)
+    dummy = b'"":0'
+    restated = _meta(b"{" + dummy + tail + b"}", base_url, region, source)
+    return None if restated is None else restated._replace(text=restated.text[len(dummy) :])
+
+
+def _meta(text: bytes, base_url: str, region: str, source: str | None = None) -> _Restated | None:
+    """A `meta` object with source and region; None where it is no object, and as it was where it is of wrong
+    types. `source`: what it shall say; None: an absolute URI stays, else it is the manager's address."""
+    try:
+        places = members(text)
+    except JsonError:
+        return None
+    try:
+        meta = _decode_meta(text)
+    except msgspec.ValidationError:
+        return _Restated(text[1:-1], None, None, None, ())
+    changes: dict[str, bytes] = {}
+    if source is None:
+        source = meta.source if meta.source and _ABSOLUTE.match(meta.source) else base_url
+    if source != meta.source:
+        changes["source"] = orjson.dumps(source)
+    tags = tuple((coding.system, coding.code) for coding in meta.tag or () if coding.code is not None)
+    if not any(system is not None and system.partition("|")[0] == TRE_R30 for system, _ in tags):
+        tags = (*tags, (TRE_R30, region))
+        changes["tag"] = with_item(
+            value_of(text, places, "tag"), orjson.dumps({"system": TRE_R30, "code": region})
+        )
+    version = meta.version_id if meta.version_id and ID.fullmatch(meta.version_id) else None
+    return _Restated(with_values(text, places, changes)[1:-1], version, meta.last_updated, source, tags)
+
+
+def value_of(text: bytes, places: Iterable[Member], name: str) -> bytes | None:
+    """The text of one member's value; None where the object has no such member."""
     for place in places:
         if place.name == name:
             return text[place.start : place.end]
@@ -195,36 +245,30 @@ def _value(text: bytes, places: list[Member], name: str) -> bytes | None:
 
 
 def with_item(array: bytes | None, item: bytes) -> bytes:
-    """A JSON array with one more item at its end; None: a new one."""
+    """A JSON array with one more item at its end; a new one where there was none (or no array)."""
     if array is None or not array.startswith(b"["):
         return b"[" + item + b"]"
     inner = array[1:-1].rstrip()
     return b"[" + inner + (b"," if inner.lstrip() else b"") + item + b"]"
 
 
-def replaced(text: bytes, places: list[Member], changes: dict[str, bytes]) -> bytes:
-    """An object with the values of some members replaced; those it has not are added at its end, `meta` after
-    `id`."""
+def with_values(text: bytes, places: list[Member], changes: dict[str, bytes]) -> bytes:
+    """An object with the values of some members replaced; those it lacks come last, but `meta` after `id`."""
+    missing = {name: value for name, value in changes.items() if all(place.name != name for place in places)}
     parts: list[bytes] = []
     position = 0
-    left = dict(changes)
     for place in places:
-        value = left.pop(place.name, None)
-        if value is None:
-            continue
-        parts += (text[position : place.start], value)
-        position = place.end
-        if place.name == "id" and "meta" in left and not any(other.name == "meta" for other in places):
-            parts.append(b',"meta":' + left.pop("meta"))
-    closing = len(text) - 1 if not left else _end_of_members(text, places)
-    parts.append(text[position:closing])
-    separator = b"," if places else b""
-    for name, value in left.items():
-        parts.append(separator + b'"' + name.encode() + b'":' + value)
-        separator = b","
-    parts.append(text[closing:])
+        if place.name in changes:
+            parts += (text[position : place.start], changes[place.name])
+            position = place.end
+        if place.name == "id" and "meta" in missing:
+            parts += (text[position : place.end], b',"meta":', missing.pop("meta"))
+            position = place.end
+    last = places[-1].end if places else text.index(b"{") + 1
+    if missing:
+        parts.append(text[position:last])
+        added = [orjson.dumps(name) + b":" + value for name, value in missing.items()]
+        parts.append((b"," if places else b"") + b",".join(added))
+        position = last
+    parts.append(text[position:])
     return b"".join(parts)
-
-
-def _end_of_members(text: bytes, places: list[Member]) -> int:
-    return places[-1].end if places else text.index(b"{") + 1

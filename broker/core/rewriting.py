@@ -3,15 +3,15 @@ section 1).
 
 A reference is the string value of a member named `reference`, wherever it stands. Rewritten are those to the
 manager's own resources: relative (`Patient/12`) and absolute under its base, with or without
-`/_history/{version}`. A relative one stays relative, an absolute one becomes absolute under the public base,
-so the way back is known. Everything else stays, byte for byte: `#contained`, `urn:`, absolute elsewhere,
+`/_history/{version}`. A relative one stays relative, an absolute one becomes absolute under the public base, so
+the way back is known. Everything else stays, byte for byte: `#contained`, `urn:`, absolute elsewhere,
 conditional (`Patient?…`), and all that is no reference.
 
-`inward` undoes `outward` exactly, save for a reference that a manager already held as an absolute address
-under the federation's public base: `outward` leaves it, `inward` takes it for what it means.
+`inward` undoes `outward` exactly, save for a reference that a manager already held as an absolute address under
+the federation's public base: `outward` leaves it, `inward` takes it for what it means.
 
-The whole body is cut at `"reference"` in one pass. A cut is a key exactly when no backslash precedes it and a
-colon follows: see `json_text` for why.
+The whole body is cut at `"reference"` in one pass, and the common case is decided by one pattern for each cut. A
+cut is a key exactly when no backslash precedes it and a colon follows: see `json_text` for why.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import orjson
 
 from broker.core import json_text
-from broker.core.identity import ID, Origin, is_alias, public_id_bytes, split_public_id
+from broker.core.identity import ALIAS_MARK, MAX_ID, Origin, is_alias, public_id_bytes, split_public_id
 
-_REFERENCE = b'"reference"'
+_KEY = b'"reference"'
+_BACKSLASH = b"\\"
+_VALUE = re.compile(rb'\s*:\s*"')
 _PATH = re.compile(
     rb"([A-Z][A-Za-z]{1,63}/)"
     rb"((?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-.]{1,64})"
     rb"(/_history/[A-Za-z0-9\-.]{1,64})?"
 )
-_SPACED = re.compile(rb'\s*:\s*"')
-_BACKSLASH = 0x5C
+
+Translate = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,91 +56,105 @@ class InwardResult:
 def outward(body: bytes, origin: Origin, aliases: dict[str, str]) -> bytes:
     """A manager's JSON with its references in public terms. Aliases made are added to `aliases`.
 
-    Raises `json_text.JsonError` at most; a text that is no JSON may also come back as it was.
+    `body` must be JSON, or what comes back may be anything that is no JSON either. `json_text.JsonError` is
+    raised where that happens to be seen.
     """
-    base, prefix = origin.base, origin.prefix
-    room = 64 - len(prefix)
+    body = json_text.with_plain_keys(body)
+    is_common = _common(MAX_ID - len(origin.prefix)).match
+    slash = b"/" + origin.prefix
+    known: dict[bytes, bytes] = {}
 
     def translate(value: bytes) -> bytes:
-        absolute = value.startswith(base)
-        path = _PATH.fullmatch(value, len(base) if absolute else 0)
-        if path is None:
-            return value
-        start, end = path.span(2)
-        if end - start <= room and not value.startswith(b"alias--", start):
-            renamed = value[:start] + prefix + value[start:]
-        else:
-            renamed = value[:start] + public_id_bytes(origin, path[2], aliases) + value[end:]
-        return origin.public + renamed[len(base) :] if absolute else renamed
+        return _public(value, origin, aliases)
 
-    return _rewritten(body, translate)
+    pieces = body.split(_KEY)
+    if any([piece[-1:] == _BACKSLASH for piece in pieces]):  # noqa: C419 - a list is faster here
+        return _rewritten(pieces, translate)
+    return _KEY.join(
+        [
+            piece.replace(b"/", slash, 1) if is_common(piece) else _replaced(piece, translate, known)
+            for piece in pieces
+        ]
+    )
+
+
+@lru_cache
+def _common(room: int) -> re.Pattern[bytes]:
+    """A relative reference, with at most `room` characters of id, that only needs a prefix after its slash."""
+    return re.compile(
+        rb'\s*+:\s*+"[A-Z][A-Za-z]{1,63}/(?!%b|\.{1,2}["/])[A-Za-z0-9\-.]{1,%d}+'
+        rb'(?:"|/_history/[A-Za-z0-9\-.]{1,64}")' % (ALIAS_MARK.encode(), room)
+    )
+
+
+def _public(value: bytes, origin: Origin, aliases: dict[str, str]) -> bytes:
+    """One reference in public terms, or the very same object where it is not the manager's."""
+    absolute = value.startswith(origin.base)
+    path = _PATH.fullmatch(value, len(origin.base) if absolute else 0)
+    if path is None:
+        return value
+    renamed = path[1] + public_id_bytes(origin, path[2], aliases) + (path[3] or b"")
+    return origin.public + renamed if absolute else renamed
 
 
 def inward(body: bytes, origin: Origin, resolve_alias: Mapping[str, str]) -> InwardResult:
-    """A client's JSON with its references in the manager's own ids; those to other managers are left and
-    listed.
+    """A client's JSON with its references in the manager's own ids; those to other managers are left and listed.
 
-    `resolve_alias` maps aliases to the manager's ids. Raises `json_text.JsonError` as `outward` does.
+    `resolve_alias` maps aliases to the manager's ids. `body` and errors are as for `outward`.
     """
-    public = origin.public
     foreign: dict[str, None] = {}
     unknown: dict[str, None] = {}
 
     def translate(value: bytes) -> bytes:
-        absolute = value.startswith(public)
-        path = _PATH.fullmatch(value, len(public) if absolute else 0)
+        absolute = value.startswith(origin.public)
+        path = _PATH.fullmatch(value, len(origin.public) if absolute else 0)
         if path is None:
             return value
         whole = path[2].decode()
         parts = split_public_id(whole)
-        local = None if parts is None else resolve_alias.get(whole) if is_alias(whole) else parts[1]
         if parts is not None and parts[0] != origin.slug:
             foreign[value.decode()] = None
-        elif local is None or ID.fullmatch(local) is None:
+            return value
+        local = None if parts is None else resolve_alias.get(whole) if is_alias(whole) else parts[1]
+        if local is None:
             unknown[value.decode()] = None
-        else:
-            return (origin.base if absolute else b"") + path[1] + local.encode() + (path[3] or b"")
-        return value
+            return value
+        return (origin.base if absolute else b"") + path[1] + local.encode() + (path[3] or b"")
 
-    rewritten = _rewritten(body, translate)
+    rewritten = _rewritten(json_text.with_plain_keys(body).split(_KEY), translate)
     return InwardResult(rewritten, tuple(foreign), tuple(unknown))
 
 
-def _rewritten(body: bytes, translate: Callable[[bytes], bytes]) -> bytes:
-    """The body with each reference value replaced by what `translate` makes of it; called once for each
-    value."""
-    body = json_text.with_plain_keys(body)
-    pieces = body.split(_REFERENCE)
+def _rewritten(pieces: list[bytes], translate: Translate) -> bytes:
+    """The text from its pieces between `"reference"`, each reference replaced by what `translate` makes of it."""
     known: dict[bytes, bytes] = {}
-    before = pieces[0]
-    for index in range(1, len(pieces)):
-        piece = pieces[index]
-        start = 2 if piece.startswith(b':"') else _value_start(piece)
-        end = piece.find(b'"', start) if start else -1
-        if end > 0 and before[-1:] != b"\\":
-            value = piece[start:end]
-            new = known.get(value)
-            if new is None:
-                new = known[value] = _translated(value, translate)
-            if new is not value:
-                pieces[index] = piece[:start] + new + piece[end:]
-        before = piece
-    return _REFERENCE.join(pieces)
+    new = pieces[:1]
+    for before, piece in pairwise(pieces):
+        new.append(piece if before.endswith(_BACKSLASH) else _replaced(piece, translate, known))
+    return _KEY.join(new)
 
 
-def _value_start(piece: bytes) -> int:
-    """Where the string begins that follows a key, spaced as the sender likes it; 0 where there is none."""
-    match = _SPACED.match(piece)
-    return match.end() if match else 0
+def _replaced(piece: bytes, translate: Translate, known: dict[bytes, bytes]) -> bytes:
+    """What follows one `"reference"`, with its value translated where it is a string."""
+    head = _VALUE.match(piece)
+    if head is None:
+        return piece
+    start = head.end()
+    end = piece.find(b'"', start)
+    value = piece[start:end]
+    new = known.get(value)
+    if new is None:
+        new = known[value] = _translated(value, translate) if end > 0 else value
+    return piece if new is value else piece[:start] + new + piece[end:]
 
 
-def _translated(value: bytes, translate: Callable[[bytes], bytes]) -> bytes:
-    if b"\\" not in value:
+def _translated(value: bytes, translate: Translate) -> bytes:
+    if _BACKSLASH not in value:
         return translate(value)
-    # Escaped slashes (`Patient\/12`) are common; a value cut at an escaped quote is no whole string, and no reference.
-    plain = json_text.unescaped(value)
-    if plain is None:
-        return value
+    # Escaped slashes (`Patient\/12`) are common. A value cut at an escaped quote is no whole string here, and no
+    # reference to a resource either.
+    text = json_text.text_of(b'"' + value + b'"')
+    plain = text.encode(errors="replace") if text is not None else b""
     new = translate(plain)
     return value if new is plain else orjson.dumps(new.decode())[1:-1]
 
@@ -144,12 +162,10 @@ def _translated(value: bytes, translate: Callable[[bytes], bytes]) -> bytes:
 def outward_url(url: str, origin: Origin, aliases: dict[str, str]) -> str | None:
     """The public address of a manager's resource address, or None where it is not one of this manager's.
 
-    For `Location`, `Content-Location`, `response.location`, `fullUrl`, `request.url`: absolute, with or
-    without `/_history/{version}`, or relative to the base. The answer is always absolute.
+    For `Location`, `Content-Location`, `response.location`, `fullUrl`, `request.url`: absolute, with or without
+    `/_history/{version}`, or relative to the base. The answer is always absolute.
     """
-    base = origin.base_url + "/"
-    absolute = url.startswith(base)
-    path = _PATH.fullmatch(url.encode(), len(base.encode()) if absolute else 0)
+    path = _PATH.fullmatch(url.removeprefix(origin.base_url + "/").encode(errors="replace"))
     if path is None:
         return None
     renamed = path[1] + public_id_bytes(origin, path[2], aliases) + (path[3] or b"")
@@ -161,16 +177,14 @@ def references(raw: bytes, origin: Origin | None = None) -> list[bytes]:
 
     Relative references; with `origin` also absolute ones under its public base.
     """
-    public = origin.public if origin is not None else None
+    public = origin.public if origin is not None else b""
     found: dict[bytes, None] = {}
 
     def note(value: bytes) -> bytes:
-        if public is not None and value.startswith(public):
-            value = value[len(public) :]
-        path = _PATH.fullmatch(value)
+        path = _PATH.fullmatch(value.removeprefix(public))
         if path is not None:
             found[path[1] + path[2]] = None
         return value
 
-    _rewritten(raw, note)
+    _rewritten(json_text.with_plain_keys(raw).split(_KEY), note)
     return list(found)

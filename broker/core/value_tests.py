@@ -96,6 +96,8 @@ def _token_test(name: str, value: str) -> ValueTest:
     case.
     """
     system, code = split_token(value)
+    if not system and not code:
+        return _never
     exact = name == "_id"
     wanted = code if exact else code.casefold()
     implicit = IMPLICIT_SYSTEMS.get(name)
@@ -213,7 +215,7 @@ def reference_text(element: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def may_point_to(element: Any, targets: tuple[str, ...], base: str) -> bool:
+def may_point_to(element: Any, targets: tuple[str, ...], base: str = "") -> bool:
     """Whether a reference may be one of the parameter's: its type, where it can be known, is among the
     targets.
     """

@@ -159,7 +159,7 @@ async def _all_parameters(
     return {
         kind: params
         if kind == "CareTeam"
-        else params.vouched(general.intersection(declared.search_params.get(kind, ())))
+        else params.with_general(general.intersection(declared.search_params.get(kind, ())))
         for kind, params in by_type.items()
     }
 

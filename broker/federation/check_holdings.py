@@ -61,7 +61,7 @@ async def gather_holdings(session: CheckSession, circles: Sequence[Resource]) ->
             ]
             if include and iterated:
                 iterate = await _brought(session, references(roles, "practitioner", session.base), found)
-            elif include and answer.page:
+            elif not iterated or include is False:
                 iterate = False
         await _read_missing(session, ranked[:3], found)
     await _search_missing(session, found)

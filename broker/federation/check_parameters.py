@@ -22,14 +22,9 @@ class Parameters:
     working: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
 
-    def vouched(self, names: Collection[str]) -> Parameters:
-        """With these on the statement's word too."""
-        return Parameters(
-            tuple(sorted({*self.working, *names})), tuple(sorted({*self.unproven, *names} - self._proven()))
-        )
-
-    def _proven(self) -> set[str]:
-        return set(self.working) - set(self.unproven)
+    def with_general(self, names: Collection[str]) -> Parameters:
+        """With these of the parameters that are defined on Resource, and were tried on another type."""
+        return Parameters(tuple(sorted({*self.working, *names})), self.unproven)
 
 
 async def check_parameters(
@@ -41,7 +36,7 @@ async def check_parameters(
     verdicts: dict[str, bool | None] = {}
     planned = trials(resource_type, held, session.base)
     if held:
-        anchored = await _id_works(session, resource_type, held[0])
+        anchored = await _id_works(session, resource_type, held)
         verdicts["_id"] = anchored
         # Where there is nothing to try it with, it will count by declaration or not at all.
         rest = [t for t in planned if t.name != "_id" and (t.good is not None or t.name in declared)]
@@ -56,16 +51,19 @@ async def check_parameters(
     return Parameters(tuple(sorted(working)), tuple(sorted(unproven)))
 
 
-async def _id_works(session: CheckSession, resource_type: str, held: Resource) -> bool | None:
-    good, bad = await together(
-        session.search(resource_type, [("_id", str(held["id"])), ("_count", "20")]),
-        session.search(resource_type, [("_id", NOBODY), ("_count", "1")]),
-    )
-    if good.refused or bad.refused:
+async def _id_works(session: CheckSession, resource_type: str, held: Sequence[Resource]) -> bool | None:
+    wanted = str(held[0]["id"])
+    good = await session.search(resource_type, [("_id", wanted), ("_count", "20")])
+    if good.page is None:
+        return False if good.refused else None
+    if good.page.ids == (wanted,) and len(held) > 1:
+        return True  # the others that are held did not come, so there is no need of a bad value
+    if wanted not in good.page.ids:
         return False
-    if good.page is None or bad.page is None:
-        return None
-    return held["id"] in good.page.ids and not bad.page.matches
+    bad = await session.search(resource_type, [("_id", NOBODY), ("_count", "1")])
+    if bad.page is None:
+        return False if bad.refused else None
+    return not bad.page.matches
 
 
 async def _filters(session: CheckSession, trial: Trial, anchored: bool) -> bool | None:

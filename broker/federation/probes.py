@@ -42,9 +42,11 @@ not.
 _PERSONAL: Final = frozenset({"identifier", "family", "given", "name", "address", "birthdate", "birthplace"})
 _PEOPLE: Final = frozenset({"Patient", "RelatedPerson", "Practitioner"})
 
-_UNTRIED: Final = frozenset({"_source"})  # the broker's to answer: it sets meta.source itself
-RESOURCE_LEVEL: Final = frozenset({"_lastUpdated", "_tag", "_profile", "_security"})
-"""Tried on CareTeam alone: they are defined once, on Resource, and servers build them once."""
+_UNTRIED: Final = frozenset({"_source", "_profile", "_security"})
+"""The broker applies these itself: it sets meta.source, and nobody's work hangs on the other two."""
+RESOURCE_LEVEL: Final = frozenset({"_lastUpdated", "_tag"})
+"""Tried on CareTeam alone: they are defined on Resource. They count for another type that declares them too.
+"""
 
 _ESCAPED = re.compile(r"([\\,$|])")
 _REFERENCE = re.compile(r"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")

@@ -119,7 +119,7 @@ def translating(
             return respond(request, error)
         except web.HTTPException as error:
             return respond(request, _from_http(request, error))
-        except Exception:  # the boundary to the client: it gets a document and never a traceback
+        except Exception:  # noqa: BLE001 - the boundary to the client: it gets a document and never a traceback
             _log.exception("registry request failed")
             return respond(request, BrokerError("internal"))
 

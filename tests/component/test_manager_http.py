@@ -1,4 +1,4 @@
-"""The HTTP client towards managers, against real sockets: what it sends, what it hands back, how it authenticates."""
+"""The HTTP client towards managers, against real sockets: what it sends, hands back, and how it authenticates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import datetime as dt
 import ipaddress
 import json
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from registry.model import Auth, AuthType
 from tests.support.fake_clock import FakeClock
 from tests.support.fhir_builders import care_team, circles, patient
 from tests.support.scripted_manager import Faults, Reply, scripted_manager
+from tests.support.waiting import until
 
 SEARCH = ManagerRequest("POST", "CareTeam/_search", form=[("_count", "2"), ("identifier", "urn:x|1,é")])
 ENV = {"TOKEN": "s3cret\n", "PASSWORD": "pässword", "EMPTY": ""}
@@ -228,9 +230,7 @@ async def test_closing_twice_is_harmless_and_leaves_no_connection(client: HttpMa
         await client.send(manager.gestionnaire(), ManagerRequest("GET", "metadata"), timeout=2)
         await client.aclose()
         await client.aclose()
-        async with asyncio.timeout(2):
-            while manager.connections:
-                await asyncio.sleep(0.005)
+        await until(lambda: manager.connections == 0)
 
 
 # --- TLS
@@ -283,19 +283,25 @@ async def test_tls_of_a_private_authority_and_a_client_certificate(
 
 
 async def test_tls_older_than_1_2_is_refused(client: HttpManagerClient, authority: dict[str, str]) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = _only_tls_1_1(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
     context.load_cert_chain(authority["server"])
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.warns(DeprecationWarning):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    permissive = _only_tls_1_1(ssl.create_default_context(cafile=authority["ca"]))
     async with scripted_manager(tls=context) as manager:
+        # The server does speak to whoever accepts that version: the refusal is ours.
+        _, writer = await asyncio.open_connection("127.0.0.1", manager.port, ssl=permissive)
+        writer.close()
+        await writer.wait_closed()
+        who = manager.gestionnaire(tls_ca=authority["ca"])
         with pytest.raises(ManagerError) as caught:
-            await client.send(
-                manager.gestionnaire(tls_ca=authority["ca"]), ManagerRequest("GET", "metadata"), timeout=5
-            )
+            await client.send(who, ManagerRequest("GET", "metadata"), timeout=5)
         assert caught.value.kind is FailureKind.UNREACHABLE
+
+
+def _only_tls_1_1(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
 
 
 def _name(text: str) -> x509.Name:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import re
 import ssl
@@ -369,7 +370,7 @@ def _encoded(answer: Reply, faults: Faults, *, compress: bool) -> tuple[bytes, d
     elif compress or faults.bad_gzip or faults.short_gzip or faults.gzip_bomb is not None:
         headers["Content-Encoding"] = "gzip"
         if faults.gzip_bomb is not None:
-            return _bomb(faults.gzip_bomb), headers
+            return gzip_bomb(faults.gzip_bomb), headers
         body = gzip.compress(body, 1)
         if faults.bad_gzip:
             body = body[:10] + b"\xff" * 40 + body[50:]
@@ -378,7 +379,9 @@ def _encoded(answer: Reply, faults: Faults, *, compress: bool) -> tuple[bytes, d
     return body, headers
 
 
-def _bomb(size: int) -> bytes:
+@functools.lru_cache(maxsize=4)
+def gzip_bomb(size: int) -> bytes:
+    """Gzip that unfolds to `size` bytes (whole MiB)."""
     packer = zlib.compressobj(9, wbits=31)
     block = b"0" * (1 << 20)
     parts = [packer.compress(block) for _ in range(size >> 20)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -50,15 +50,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=writing)
 
 
+@asynccontextmanager
+async def _sandbox() -> AsyncIterator[str]:
+    """The project's own Gestionnaire, with a region's worth of people that are none of the suite's."""
+    from adapters.clock import SystemClock
+    from adapters.sandbox.app import running_sandbox
+    from adapters.sandbox.seed import seed_region
+
+    async with running_sandbox(seed_region("53", 40, clock=SystemClock())) as box:
+        yield box.base_url
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def gestionnaire(pytestconfig: pytest.Config) -> AsyncIterator[Gestionnaire]:
     async with AsyncExitStack() as stack:
         base_url = _option(pytestconfig, "--gestionnaire-url", "CDS_TEST_GESTIONNAIRE")
         token = _option(pytestconfig, "--gestionnaire-token", "CDS_TEST_GESTIONNAIRE_TOKEN")
         if base_url is None:
-            from adapters.sandbox import running_sandbox
-
-            base_url = (await stack.enter_async_context(running_sandbox())).base_url
+            base_url = await stack.enter_async_context(_sandbox())
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         session = await stack.enter_async_context(
             aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=30))

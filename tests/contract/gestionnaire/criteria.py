@@ -1,12 +1,13 @@
 """Criteria derived from what a server holds, and who must be found by them.
 
 A `Parameter` says where a search parameter looks: from a resource over `hop` (a chain) to elements of a kind.
-From the values held it makes criteria that tell resources apart, and for each resource a verdict: True (must be
-found), False (must not), None (FHIR leaves it open).
+From the values held it makes criteria that tell resources apart, and for each resource a verdict: True (must
+be found), False (must not), None (FHIR leaves it open).
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ Verdicts = Mapping[str, bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`name` is what is sent; `kind` is token, string, reference, id or date; `ext[URL]` in `path` an extension."""
+    """`name` is what is sent; `kind`: token, string, reference, id or date; `ext[URL]` in `path`: an extension."""
 
     name: str
     kind: str
@@ -31,12 +32,14 @@ class Parameter:
     hop: Hop = lambda _, resource: [resource]
 
     def values(self, world: World, resource: Json) -> list[object]:
-        return [value for target in self.hop(world, resource) for value in walk(target, self.path.split("."))]
+        return [value for target in self.hop(world, resource) for value in walk(target, steps(self.path))]
 
     def candidates(self, world: World, resource: Json) -> list[str]:
         """Search values that must find this resource."""
-        made = (_value(self.kind, value) for value in self.values(world, resource))
-        return [value for value in made if value]
+        held = self.values(world, resource)
+        if self.kind == "string":
+            return [text for value in held for text in parts(value) if not set(text) & set("\\,$|")]
+        return [_value(self.kind, value) for value in held]
 
     def verdict(self, world: World, resource: Json, searched: str) -> bool | None:
         prefix, searched = _prefixed(searched) if self.kind == "date" else ("", searched)
@@ -49,6 +52,11 @@ class Parameter:
 
     def verdicts(self, world: World, resources: Iterable[Json], searched: str) -> Verdicts:
         return {key(resource): self.verdict(world, resource, searched) for resource in resources}
+
+
+def steps(path: str) -> list[str]:
+    """The elements of a path; the dots of an `ext[URL]` do not part them."""
+    return re.findall(r"ext\[[^]]*]|[^.]+", path)
 
 
 def walk(node: object, path: list[str]) -> Iterator[object]:
@@ -86,10 +94,7 @@ def parts(value: object) -> list[str]:
     return [text for part in found for text in (part if isinstance(part, list) else [part])]
 
 
-def _value(kind: str, value: object) -> str | None:
-    if kind == "string":
-        texts = [text for text in parts(value) if not set(text) & set("\\,$|")]
-        return max(texts, key=len, default=None)
+def _value(kind: str, value: object) -> str:
     if kind == "date":
         return (value["start"] if isinstance(value, dict) else str(value))[:10]
     if kind == "token":

@@ -1,4 +1,4 @@
-"""JSON and XML: `Accept`, `_format`, and what is neither (cds.md sections 1, 6; FHIR R4, http.html#mime-type)."""
+"""JSON and XML: `Accept`, `_format`, and what is neither (cds.md section 6; FHIR R4, http.html#mime-type)."""
 
 from __future__ import annotations
 

@@ -51,10 +51,7 @@ async def test_the_guides_first_example(gestionnaire: Gestionnaire, world: World
     assert key(circle) in keys(matches(bundle))
     found = set(keys(entry["resource"] for entry in entries(bundle) if entry["search"]["mode"] == "include"))
     wanted = references(circle) & world.actors.keys()
-    while (
-        further := {r for name in wanted for r in references(world.actors[name])}
-        & world.actors.keys() - wanted
-    ):
+    while further := _beyond(world, wanted):
         wanted |= further
     assert wanted <= found, "a bare `_include:iterate=*` brings everybody, whoever they refer to as well"
 

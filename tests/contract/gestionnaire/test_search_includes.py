@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .client import Gestionnaire, Json, entries, included, key, keys, matches, target_of
-from .criteria import walk
+from .criteria import steps, walk
 from .world import World, references
 
 DIRECT = [
@@ -21,7 +21,7 @@ DIRECT = [
 
 def targets(world: World, resources: list[Json], path: str, resource_type: str | None = None) -> set[str]:
     """`Type/id` of what the resources refer to at a path, as far as the server holds it."""
-    found = {target_of(str(value)) for resource in resources for value in walk(resource, path.split("."))}
+    found = {target_of(str(value)) for resource in resources for value in walk(resource, steps(path))}
     found &= world.actors.keys()
     return {target for target in found if resource_type in (None, target.partition("/")[0])}
 

@@ -1,4 +1,4 @@
-"""Flux 1a and 1b: create, conditional create (cds.md sections 1, 3, 6; FHIR R4, http.html#create, #ccreate)."""
+"""Flux 1a and 1b: create, conditional create (cds.md sections 1, 3; FHIR R4, http.html#create, #ccreate)."""
 
 from __future__ import annotations
 

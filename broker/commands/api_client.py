@@ -1,0 +1,117 @@
+"""A small client of the running broker's JSON API, for the command line."""
+
+from __future__ import annotations
+
+import locale
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+class ApiError(Exception):
+    """The broker refused, or none answers. `fr` and `en` are for the person at the terminal."""
+
+    def __init__(self, fr: str, en: str, *, status: int | None = None) -> None:
+        super().__init__(en)
+        self.fr = fr
+        self.en = en
+        self.status = status
+
+    def told(self) -> str:
+        """The text in the language of the terminal."""
+        return self.fr if language() == "fr" else self.en
+
+
+def language() -> Literal["fr", "en"]:
+    """French where the environment says so (`LC_ALL`, `LC_MESSAGES`, `LANG`), else English."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        value = os.environ.get(name)
+        if value:
+            return "fr" if (locale.normalize(value) or value).lower().startswith("fr") else "en"
+    return "en"
+
+
+class ApiClient:
+    """`async with ApiClient(url) as api: await api.call("GET", "/registry/gestionnaires")`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    async def __aenter__(self) -> ApiClient:
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> Any:
+        """The parsed JSON of a good answer, None where it has no body. `seconds` replaces the usual bound of 30.
+
+        Raises `ApiError` with what the broker said, or with what to do where none answers.
+        """
+        sent = None if body is None else orjson.dumps(body)
+        kinds = {} if body is None else {"Content-Type": "application/json"}
+        options: dict[str, Any] = {}
+        if seconds is not None:
+            options["timeout"] = aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self._session.request(
+                method,
+                self.url + path,
+                data=sent,
+                params=query,
+                headers={**kinds, **(headers or {})},
+                allow_redirects=False,
+                **options,
+            ) as response:
+                content = await response.read()
+        except aiohttp.InvalidURL as error:
+            raise ApiError(f"Adresse illisible : {self.url}", f"Unreadable address: {self.url}") from error
+        except TimeoutError as error:
+            raise ApiError(
+                f"Le courtier à {self.url} n'a pas répondu à temps.",
+                f"The broker at {self.url} did not answer in time.",
+            ) from error
+        except aiohttp.ClientError as error:
+            raise ApiError(
+                f"Aucun courtier ne répond à {self.url} : lancez « cds-broker serve », ou donnez --url.",
+                f"No broker answers at {self.url}: start one with `cds-broker serve`, or give --url.",
+            ) from error
+        return _parsed(response.status, content, self.url)
+
+
+def _parsed(status: int, content: bytes, url: str) -> Any:
+    try:
+        document = orjson.loads(content) if content else None
+    except orjson.JSONDecodeError:
+        document = None
+        if status < 300:
+            raise ApiError(
+                f"Ce qui répond à {url} n'est pas un courtier.", f"What answers at {url} is no broker."
+            ) from None
+    if status < 300:
+        return document
+    said = document if isinstance(document, dict) else {}
+    unknown_fr, unknown_en = f"Le courtier a répondu {status}.", f"The broker answered {status}."
+    raise ApiError(str(said.get("fr", unknown_fr)), str(said.get("en", unknown_en)), status=status)

@@ -1,0 +1,216 @@
+"""Flux 2b → 3b: a circle's history from its manager, and the history of all circles, merged newest first.
+
+A manager without a history of its type is read another way: its circles, newest first, and the history of each, within a
+bound. Deletions do not show so, and the outcome says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker.core.bundle import Entry, ManagerBundle, read_history, read_searchset
+from broker.core.bundle_writer import write_history
+from broker.core.identity import Origin
+from broker.core.merge import Found, restore
+from broker.core.outcome import Issue
+from broker.core.preferences import Partial
+from broker.core.sort_key import instant_prefix
+from broker.errors import FailureKind, ManagerError, RequestError
+from broker.federation.context import RequestContext
+from broker.federation.fan_out import fan_out
+from broker.federation.federation import Federation
+from broker.federation.issues import (
+    FederatedAnswer,
+    manager_issue,
+    outcome_entry,
+    refusal,
+    status_of_all_failed,
+)
+from broker.federation.links import PageLinks
+from broker.federation.manager_calls import ManagerCalls
+from broker.federation.manager_search import FetchedPage
+from broker.federation.page_run import PageRun
+from broker.federation.pages import PageState
+from broker.federation.read import ReadService
+from registry.model import Gestionnaire, Registered, Status
+
+Pairs = tuple[tuple[str, str], ...]
+
+MAX_BRIDGED = 100
+"""Circles whose own histories are read for a manager without a type history."""
+
+
+@dataclass(slots=True)
+class ManagerHistory:
+    """One manager's part of a history. `target`: `CareTeam/_history`, or `CareTeam/{its own id}/_history`."""
+
+    calls: ManagerCalls
+    origin: Origin
+    known_origins: tuple[Origin, ...]
+    target: str
+    pairs: Pairs
+    size: int
+    context: RequestContext
+    aliases: dict[str, str]
+    bridged: bool = False
+    visited: set[str] = field(default_factory=set)
+
+    @property
+    def manager(self) -> Gestionnaire:
+        return self.calls.manager
+
+    @property
+    def sorts(self) -> bool:
+        return True
+
+    async def page(self, url: str | None) -> FetchedPage:
+        if url is None:
+            return await self._first()
+        if url in self.visited:
+            raise self.calls.failure(FailureKind.INVALID)
+        self.visited.add(url)
+        return self._fetched(self._read(await self.calls.follow(url, self.context)))
+
+    async def _first(self) -> FetchedPage:
+        of_type = self.target == "CareTeam/_history"
+        if of_type and self.calls.skills.history_type is False:
+            return await self._bridge()
+        answer = await self.calls.get(
+            self.target, self.context, query=[*self.pairs, ("_count", str(self.size))]
+        )
+        if answer.status == 200:
+            return self._fetched(self._read(answer.body))
+        if of_type and answer.status in (400, 404, 405):
+            return await self._bridge()
+        if not of_type and answer.status in (404, 410):
+            raise RequestError("request.not-found" if answer.status == 404 else "request.deleted")
+        raise self.calls.failure(FailureKind.REJECTED, answer.status)
+
+    def _read(self, body: bytes) -> ManagerBundle:
+        return read_history(body, self.origin, self.aliases, self.known_origins)
+
+    def _fetched(self, bundle: ManagerBundle) -> FetchedPage:
+        found = [
+            Found(
+                instant_prefix(entry.last_updated),
+                f"{entry.public_id}/_history/{entry.version_id or number}",
+                entry,
+            )
+            for number, entry in enumerate(bundle.entries)
+        ]
+        next_url = self.calls.next_url(bundle.next_url)
+        return FetchedPage(found, [], next_url, bundle.total, bundle.problems, bundle.outcomes)
+
+    async def _bridge(self) -> FetchedPage:
+        self.bridged = True
+        since = [("_lastUpdated", f"ge{value}") for name, value in self.pairs if name == "_since"]
+        pairs = [*since, ("_sort", "-_lastUpdated"), ("_count", str(MAX_BRIDGED))]
+        body = await self.calls.search("CareTeam", pairs, self.context)
+        circles = read_searchset(body, self.origin, "CareTeam", self.aliases).entries
+
+        async def versions(local_id: str) -> tuple[Entry, ...]:
+            answer = await self.calls.get(f"CareTeam/{local_id}/_history", self.context, query=[*self.pairs])
+            return self._read(answer.body).entries if answer.status == 200 else ()
+
+        matches = [circle for circle in circles if circle.mode == "match"][:MAX_BRIDGED]
+        histories = await fan_out([circle.local_id for circle in matches], versions)
+        entries: list[Entry] = []
+        for circle in matches:
+            history = histories[circle.local_id]
+            # A manager that keeps no versions either still has the present one.
+            entries += [circle] if isinstance(history, ManagerError) or not history else history
+        entries.sort(key=lambda entry: (instant_prefix(entry.last_updated), entry.public_id))
+        return self._fetched(ManagerBundle(tuple(entries)))
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryService:
+    """Histories of circles, paged. Raises `RequestError` for what the client got wrong."""
+
+    federation: Federation
+    reads: ReadService
+
+    async def of_type(self, pairs: Pairs, size: int, context: RequestContext) -> FederatedAnswer:
+        """The history of every circle (`pairs`: `_since`, checked)."""
+        return await self._page(PageState("history", "CareTeam", pairs, size), None, context)
+
+    async def of_circle(
+        self, public_id: str, pairs: Pairs, size: int, context: RequestContext
+    ) -> FederatedAnswer:
+        state = PageState("history", f"CareTeam/{public_id}", pairs, size)
+        return await self._page(state, None, context)
+
+    async def later_page(self, what: str, token: str, context: RequestContext) -> FederatedAnswer:
+        """`what`: `CareTeam` or `CareTeam/{public id}`, as the link's path says."""
+        state = await self.federation.pages.load(token, context)
+        if state.kind != "history" or state.type != what:
+            raise RequestError("page.forged")
+        return await self._page(state, token, context)
+
+    async def _page(self, state: PageState, token: str | None, context: RequestContext) -> FederatedAnswer:
+        aliases: dict[str, str] = {}
+        sources = await self._sources(state, context, aliases)
+        if not sources:
+            return refusal(503, [Issue("federation.no-manager")], context)
+        run = PageRun(
+            sources=sources,
+            positions=state.positions,
+            watermark=restore(state.watermark),
+            size=state.size,
+            bound=self.federation.options.sort_bound,
+        )
+        taken = await run.read()
+        issues = [*self._suspended(state), *run.issues()]
+        issues += [
+            run.issue("manager.no-type-history", slug) for slug, source in sources.items() if source.bridged
+        ]
+        needed = [slug for slug in run.failures if not run.sources[slug].manager.optional]
+        if needed and context.preferences.partial is Partial.DENY:
+            return refusal(503, [Issue("federation.partial-denied"), *issues], context)
+        if len(run.failures) == len(sources) and not taken.found:
+            return refusal(status_of_all_failed(run.failures.values()), issues, context)
+        address = f"{self.federation.options.public_base}/{state.type}/_history"
+        links = PageLinks(self.federation.pages, address, state, token)
+        made, told = await links.make(run, taken, context, copies=False)
+        await self.federation.remember(aliases)
+        body = write_history(
+            self.federation.options.public_base,
+            [found.item for found in taken.found],
+            links=made,
+            total=taken.total if taken.total is not None else run.single_total(),
+            outcome=outcome_entry([*issues, *told], context),
+        )
+        return FederatedAnswer(200, body)
+
+    async def _sources(
+        self, state: PageState, context: RequestContext, aliases: dict[str, str]
+    ) -> dict[str, ManagerHistory]:
+        known = tuple(self.federation.origins.all())
+
+        def source(calls: ManagerCalls, target: str) -> ManagerHistory:
+            origin = self.federation.origins.of(calls.manager)
+            size = state.size + 1
+            return ManagerHistory(calls, origin, known, target, state.pairs, size, context, aliases)
+
+        _, _, public_id = state.type.partition("/")
+        if public_id:
+            where = await self.reads.locate(public_id)
+            return {where.calls.manager.id: source(where.calls, f"CareTeam/{where.local_id}/_history")}
+        return {
+            one.gestionnaire.id: source(self.federation.calls(one), "CareTeam/_history")
+            for one in self.federation.managers.all()
+            if one.gestionnaire.status is Status.ACTIVE and self._asked_before(one, state.positions)
+        }
+
+    def _asked_before(self, one: Registered, positions: Mapping[str, object]) -> bool:
+        return not positions or one.gestionnaire.id in positions
+
+    def _suspended(self, state: PageState) -> list[Issue]:
+        if "/" in state.type:
+            return []
+        return [
+            manager_issue("manager.suspended", one.gestionnaire)
+            for one in self.federation.managers.all()
+            if one.gestionnaire.status is Status.SUSPENDED
+        ]

@@ -1,0 +1,98 @@
+"""What every FHIR request carries: parameters, preferences, format, language, deadline, the brokers it came through."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from broker.core.media_type import Format, negotiate, parse_content_type
+from broker.core.outcome import language_of
+from broker.core.preferences import parse_prefer
+from broker.errors import RequestError
+from broker.federation.context import RequestContext
+from broker.ports import Clock
+
+REQUEST_ID = web.RequestKey("request_id", str)
+
+MAX_BROKERS = 5
+"""Brokers that a request may come through: a loop over differently named brokers ends here."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_FORM = "application/x-www-form-urlencoded"
+_OURS = "cds-broker-"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRules:
+    """What bounds a request. `deadline`: seconds for the whole of it. `max_parameters`: names in a query."""
+
+    federation_id: str
+    deadline: float
+    max_parameters: int = 100
+
+
+def request_id_of(request: web.Request) -> str:
+    """The client's X-Request-Id where it is harmless in a log line, else a fresh one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def context_of(request: web.Request, rules: RequestRules, clock: Clock) -> RequestContext:
+    """The context of a request; `federation.loop` where it has been through this federation before."""
+    preferences = parse_prefer(request.headers.getall("Prefer", []))
+    wait = rules.deadline if preferences.wait is None else min(preferences.wait, rules.deadline)
+    return RequestContext(
+        request_id=request[REQUEST_ID],
+        caller="local",
+        language=language_of(request.headers.get("Accept-Language")),
+        preferences=preferences,
+        deadline=clock.monotonic() + wait,
+        via=_via(request.headers.getall("Via", []), rules.federation_id),
+        clock=clock,
+    )
+
+
+def _via(received: Sequence[str], federation_id: str) -> str:
+    """The Via header to go on with (RFC 9110, section 7.6.3): brokers are named by their federation's id."""
+    hops = [hop.strip() for header in received for hop in header.split(",") if _OURS in hop]
+    own = f"1.1 {_OURS}{federation_id}"
+    if own in hops or len(hops) >= MAX_BROKERS:
+        raise RequestError("federation.loop")
+    return ", ".join([*hops, own])
+
+
+def format_of(request: web.Request) -> Format:
+    """JSON or XML: `_format` overrides Accept."""
+    return negotiate(request.query.get("_format"), request.headers.get("Accept"))
+
+
+def query_pairs(request: web.Request, rules: RequestRules) -> list[tuple[str, str]]:
+    """The URL's parameters, in order."""
+    return _pairs(request.rel_url.raw_query_string, rules)
+
+
+async def form_pairs(request: web.Request, rules: RequestRules) -> list[tuple[str, str]]:
+    """The parameters of a POST search: those of the URL, then those of the form (FHIR R4, http.html#search)."""
+    pairs = query_pairs(request, rules)
+    body = await request.read()
+    if body:
+        content_type = request.headers.get("Content-Type", "")
+        if content_type.partition(";")[0].strip().lower() != _FORM:
+            parse_content_type(content_type)  # a readable FHIR body is still no form
+            raise RequestError("request.content-type")
+        pairs += _pairs(body.decode("utf-8", "surrogateescape"), rules)
+    return pairs
+
+
+def _pairs(text: str, rules: RequestRules) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            text, keep_blank_values=True, errors="surrogateescape", max_num_fields=rules.max_parameters
+        )
+    except ValueError:
+        raise RequestError("request.too-many-parameters", limit=rules.max_parameters) from None

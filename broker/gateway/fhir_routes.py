@@ -1,0 +1,160 @@
+"""The FHIR interactions of the federation: search, read, vread, history, metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from broker.core.manager_query import shown_elements
+from broker.core.query import SearchQuery
+from broker.core.query_parser import canonical_type, parse_search
+from broker.core.query_values import is_date, is_id
+from broker.errors import RequestError
+from broker.federation.context import RequestContext
+from broker.federation.history import HistoryService
+from broker.federation.issues import FederatedAnswer
+from broker.federation.read import ReadService
+from broker.federation.search import SearchService
+from broker.gateway.fhir_answer import fhir_response
+from broker.gateway.fhir_request import RequestRules, context_of, form_pairs, format_of, query_pairs
+from broker.ports import Clock
+
+Pairs = list[tuple[str, str]]
+
+_PAGE = "_page"
+
+
+@dataclass(frozen=True, slots=True)
+class FhirRoutes:
+    """Handlers over the use cases. `statement` makes the CapabilityStatement of this moment."""
+
+    searches: SearchService
+    reads: ReadService
+    histories: HistoryService
+    statement: Callable[[], dict[str, Any]]
+    rules: RequestRules
+    clock: Clock
+    max_count: int
+    default_count: int
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """In order: fixed segments before variable ones."""
+        yield web.get("/fhir/metadata", self.metadata)
+        yield web.get("/fhir/{type}", self.search)
+        yield web.post("/fhir/{type}/_search", self.search_by_form)
+        yield web.get("/fhir/{type}/_history", self.history_of_type)
+        yield web.get("/fhir/{type}/{id}", self.read)
+        yield web.get("/fhir/{type}/{id}/_history", self.history_of_circle)
+        yield web.get("/fhir/{type}/{id}/_history/{vid}", self.vread)
+
+    async def metadata(self, request: web.Request) -> web.Response:
+        return await fhir_response(orjson.dumps(self.statement()), format_of(request))
+
+    async def search(self, request: web.Request) -> web.Response:
+        return await self._search(request, query_pairs(request, self.rules))
+
+    async def search_by_form(self, request: web.Request) -> web.Response:
+        return await self._search(request, await form_pairs(request, self.rules))
+
+    async def _search(self, request: web.Request, pairs: Pairs) -> web.Response:
+        form = format_of(request)
+        resource_type = _type_of(request)
+        context = context_of(request, self.rules, self.clock)
+        token = dict(pairs).get(_PAGE)
+        if token is not None:
+            answer = await self.searches.later_page(resource_type, token, context)
+        else:
+            query = self._parsed(resource_type, pairs, context)
+            answer = await self.searches.first_page(query, context)
+        return await _answered(answer, form)
+
+    def _parsed(self, resource_type: str, pairs: Pairs, context: RequestContext) -> SearchQuery:
+        return parse_search(
+            resource_type,
+            pairs,
+            strict=context.preferences.strict,
+            max_count=self.max_count,
+            max_parameters=self.rules.max_parameters,
+        )
+
+    async def read(self, request: web.Request) -> web.Response:
+        return await self._read(request, None)
+
+    async def vread(self, request: web.Request) -> web.Response:
+        version = request.match_info["vid"]
+        if not is_id(version):
+            raise RequestError("request.not-found")
+        return await self._read(request, version)
+
+    async def _read(self, request: web.Request, version: str | None) -> web.Response:
+        form = format_of(request)
+        resource_type = _type_of(request)
+        context = context_of(request, self.rules, self.clock)
+        parts = [pair for pair in query_pairs(request, self.rules) if pair[0] in ("_elements", "_summary")]
+        elements = (
+            shown_elements(self._parsed(resource_type, parts, context), resource_type) if parts else None
+        )
+        answer = await self.reads.read(
+            resource_type,
+            request.match_info["id"],
+            context,
+            version=version,
+            conditions={name.lower(): value for name, value in request.headers.items()},
+            elements=elements,
+        )
+        if answer.status == 304:
+            return web.Response(status=304, headers=dict(answer.headers))
+        return await fhir_response(answer.body, form, status=answer.status, headers=answer.headers)
+
+    async def history_of_type(self, request: web.Request) -> web.Response:
+        return await self._history(request, None)
+
+    async def history_of_circle(self, request: web.Request) -> web.Response:
+        return await self._history(request, request.match_info["id"])
+
+    async def _history(self, request: web.Request, public_id: str | None) -> web.Response:
+        form = format_of(request)
+        if _type_of(request) != "CareTeam":  # the guide asks for the history of circles alone
+            raise RequestError("request.not-found")
+        context = context_of(request, self.rules, self.clock)
+        pairs = query_pairs(request, self.rules)
+        token = dict(pairs).get(_PAGE)
+        if token is not None:
+            what = "CareTeam" if public_id is None else f"CareTeam/{public_id}"
+            return await _answered(await self.histories.later_page(what, token, context), form)
+        size = self._history_size(pairs)
+        kept = tuple((name, value) for name, value in pairs if name == "_since")
+        if any(not is_date(value) or not value[:4].isdigit() for _, value in kept):
+            raise RequestError(
+                "request.bad-value", parameter="_since", expected="YYYY-MM-DDThh:mm:ss.sss±hh:mm"
+            )
+        if public_id is None:
+            answer = await self.histories.of_type(kept, size, context)
+        else:
+            answer = await self.histories.of_circle(public_id, kept, size, context)
+        return await _answered(answer, form)
+
+    def _history_size(self, pairs: Pairs) -> int:
+        given = dict(pairs).get("_count")
+        if given is None:
+            return self.default_count
+        if not (given.isascii() and given.isdigit()) or len(given) > 9 or int(given) == 0:
+            raise RequestError("request.bad-value", parameter="_count", expected="1…")
+        return min(int(given), self.max_count)
+
+
+def _type_of(request: web.Request) -> str:
+    """The resource type of the path, however the guide's examples spell it; 404 for another."""
+    resource_type = canonical_type(request.match_info["type"])
+    if resource_type is None:
+        raise RequestError("request.not-found")
+    return resource_type
+
+
+async def _answered(answer: FederatedAnswer, form: Any) -> web.Response:
+    headers = {"Retry-After": "5"} if answer.status == 503 else {}
+    return await fhir_response(answer.body, form, status=answer.status, headers=headers)

@@ -1,0 +1,214 @@
+"""The operations of the registry's JSON API as data: the routes and the OpenAPI document are both made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from broker import __version__
+from broker.gateway.problem import CONTENT_TYPE as PROBLEM_TYPE
+from broker.gateway.problem import PROBLEMS_PATH, Problem, ProblemType
+from registry.model import REGIONS, Gestionnaire, Registered, Status
+
+COLLECTION: Final = "/registry/gestionnaires"
+ONE: Final = COLLECTION + "/{id}"
+OPENAPI_PATH: Final = "/registry/openapi.json"
+
+
+class GestionnaireList(msgspec.Struct, frozen=True):
+    """The answer to the listing, in the order of the slugs."""
+
+    gestionnaires: tuple[Registered, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route. `answer` is the type of a good answer's JSON, None where it has no body."""
+
+    id: str  # the name of the handler too
+    method: str
+    path: str
+    summary: str
+    status: int
+    answer: Any
+    body: Any = None
+    etag: bool = False
+    if_match: bool = False
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "list_all",
+        "GET",
+        COLLECTION,
+        "Lister les gestionnaires / List the managers",
+        200,
+        GestionnaireList,
+        filters={"status": tuple(Status), "region": tuple(REGIONS)},
+        errors=(400, 503),
+    ),
+    Operation(
+        "create",
+        "POST",
+        COLLECTION,
+        "Enregistrer un gestionnaire / Register a manager",
+        201,
+        Registered,
+        body=Gestionnaire,
+        etag=True,
+        errors=(400, 409, 413, 415, 422, 503),
+    ),
+    Operation(
+        "read",
+        "GET",
+        ONE,
+        "Lire un gestionnaire / Read a manager",
+        200,
+        Registered,
+        etag=True,
+        errors=(404, 503),
+    ),
+    Operation(
+        "replace",
+        "PUT",
+        ONE,
+        "Modifier un gestionnaire ; status et auth omis restent inchangés"
+        " / Change a manager; status and auth left out stay as they are",
+        200,
+        Registered,
+        body=Gestionnaire,
+        etag=True,
+        if_match=True,
+        errors=(400, 404, 409, 412, 413, 415, 422, 503),
+    ),
+    Operation(
+        "remove",
+        "DELETE",
+        ONE,
+        "Retirer un gestionnaire / Remove a manager",
+        204,
+        None,
+        errors=(404, 503),
+    ),
+    Operation(
+        "suspend",
+        "POST",
+        ONE + "/suspend",
+        "Ne plus interroger un gestionnaire / Stop asking a manager",
+        200,
+        Registered,
+        etag=True,
+        errors=(404, 503),
+    ),
+    Operation(
+        "resume",
+        "POST",
+        ONE + "/resume",
+        "Interroger à nouveau un gestionnaire / Ask a manager again",
+        200,
+        Registered,
+        etag=True,
+        errors=(404, 503),
+    ),
+    Operation(
+        "check",
+        "POST",
+        ONE + "/check",
+        "Découvrir ce que sait faire un gestionnaire / Find out what a manager can do",
+        200,
+        Registered,
+        etag=True,
+        errors=(404, 501, 502, 503, 504),
+    ),
+    Operation(
+        "problems",
+        "GET",
+        PROBLEMS_PATH,
+        "Lister les types d'erreur / List the types of problems",
+        200,
+        list[ProblemType],
+    ),
+    Operation(
+        "openapi",
+        "GET",
+        OPENAPI_PATH,
+        "Ce document / This document",
+        200,
+        dict[str, Any],
+    ),
+)
+
+
+def openapi_document() -> dict[str, Any]:
+    """OpenAPI 3.1 for `OPERATIONS`; the schemas are those of the structs that the code encodes."""
+    types = [Gestionnaire, Registered, GestionnaireList, Problem, ProblemType]
+    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "cds-broker: registre des gestionnaires / registry of managers",
+            "version": __version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": operation.summary}
+    if operation.answer is not None:
+        good["content"] = {"application/json": {"schema": _schema(operation.answer)}}
+    if operation.etag:
+        good["headers"] = {
+            "ETag": {"description": "Révision / Revision", "schema": {"type": "string", "examples": ['"3"']}}
+        }
+    problem = {"description": "RFC 9457", "content": {PROBLEM_TYPE: {"schema": _schema(Problem)}}}
+    document: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "responses": {str(operation.status): good} | {str(status): problem for status in operation.errors},
+    }
+    if parameters := _parameters(operation):
+        document["parameters"] = parameters
+    if operation.body is not None:
+        document["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _schema(operation.body)}},
+        }
+    return document
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = []
+    if "{id}" in operation.path:
+        slug = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,15}$"}
+        parameters.append({"name": "id", "in": "path", "required": True, "schema": slug})
+    for name, values in operation.filters.items():
+        schema = {"type": "string", "enum": list(values)}
+        parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
+    if operation.if_match:
+        parameters.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "L'ETag lu, sinon 412 / The ETag that was read, else 412",
+            }
+        )
+    return parameters
+
+
+def _schema(of: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([of], ref_template="#/components/schemas/{name}")
+    return schema

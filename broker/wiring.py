@@ -1,0 +1,187 @@
+"""The composition root: the only place that knows every adapter. One `running_broker` is one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+
+from adapters.clock import SystemClock
+from adapters.manager_http import HttpManagerClient
+from broker import __version__
+from broker.core.breaker import BreakerPolicy
+from broker.core.capability import federation_statement
+from broker.core.dialects import effective_skills
+from broker.federation.check import check
+from broker.federation.federation import Federation
+from broker.federation.history import HistoryService
+from broker.federation.manager_guard import ManagerGuard
+from broker.federation.managers import ManagersView
+from broker.federation.options import FederationOptions
+from broker.federation.origins import Origins
+from broker.federation.pages import PageKeeper
+from broker.federation.read import ReadService
+from broker.federation.registry_service import RegistryService
+from broker.federation.search import SearchService
+from broker.federation.skills_keeper import SkillsKeeper
+from broker.gateway.app import build_app
+from broker.gateway.fhir_request import RequestRules
+from broker.gateway.fhir_routes import FhirRoutes
+from broker.gateway.health import health_routes
+from broker.gateway.registry_api import registry_routes
+from broker.gateway.registry_fhir import registry_fhir_routes
+from broker.settings import Settings
+from registry.alias_store import RedisAliasStore
+from registry.lease_store import RedisLeases
+from registry.page_store import RedisCursorStore
+from registry.redis_connection import connect
+from registry.redis_keys import RedisKeys
+from registry.redis_store import RedisGestionnaireStore
+from registry.toml_file import apply, read
+
+_log = logging.getLogger("broker")
+
+_CHECK_TIMEOUT = 5.0
+_SHUTDOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningBroker:
+    """What a started worker can be asked by its process: its address, its store, its managers."""
+
+    settings: Settings
+    base_url: str
+    store: RedisGestionnaireStore
+    managers: ManagersView
+    registry: RegistryService
+    guard: ManagerGuard
+
+    async def load_file(self) -> None:
+        """Read the Gestionnaires file again (at start, on SIGHUP). Raises `ConfigurationError`, `StoreError`."""
+        path = self.settings.gestionnaires
+        if path is not None:
+            done = await apply(self.store, await asyncio.to_thread(read, path))
+            _log.info("gestionnaires file: %d added, %d changed", len(done.added), len(done.changed))
+            await self.managers.refresh()
+
+
+def federation_id(secret: bytes) -> str:
+    """The federation's name among brokers: the same on every node, and no hint at the secret."""
+    return hmac.new(secret, b"cds-broker federation id", hashlib.sha256).hexdigest()[:16]
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Bound before anything is started, so that a port of 0 is known when links are made."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server(
+        (settings.host, settings.port), family=family, reuse_port=settings.workers > 1, backlog=1024
+    )
+
+
+@asynccontextmanager
+async def running_broker(
+    settings: Settings, *, redis_url: str, secret: bytes, listener: socket.socket | None = None
+) -> AsyncIterator[RunningBroker]:
+    """One worker, serving until the context ends. `redis_url`: of the given or of the embedded server."""
+    async with AsyncExitStack() as stack:
+        bound = listener or listening_socket(settings)
+        if settings.port == 0:
+            settings = settings.model_copy(update={"port": bound.getsockname()[1]})
+        clock = SystemClock()
+        redis = connect(redis_url)
+        stack.push_async_callback(redis.aclose)
+        keys = RedisKeys(settings.redis_prefix)
+        store = RedisGestionnaireStore(redis, clock, keys=keys)
+        managers = ManagersView(store, clock, refresh_seconds=settings.registry_refresh)
+        client = HttpManagerClient(clock, max_bytes=settings.max_answer_bytes)
+        stack.push_async_callback(client.aclose)
+        guard = ManagerGuard(
+            client,
+            managers,
+            clock,
+            default_timeout=settings.search_deadline,
+            policy=BreakerPolicy(probe_interval=settings.probe_interval),
+        )
+        stack.push_async_callback(guard.aclose)
+
+        own_id = federation_id(secret)
+        checker = partial(check, guard, clock, timeout=_CHECK_TIMEOUT, federation_id=own_id)
+        registry = RegistryService(store, checker, managers.refresh)
+        federation = Federation(
+            managers=managers,
+            client=guard,
+            aliases=RedisAliasStore(redis, keys=keys),
+            pages=PageKeeper(RedisCursorStore(redis, keys=keys), secret, settings.page_ttl),
+            origins=Origins(settings.base_url, managers),
+            options=_options(settings, own_id),
+            skills_of=effective_skills,
+        )
+        reads = ReadService(federation)
+        fhir = FhirRoutes(
+            searches=SearchService(federation),
+            reads=reads,
+            histories=HistoryService(federation, reads),
+            statement=lambda: federation_statement(
+                managers.all(),
+                public_base=settings.base_url,
+                version=__version__,
+                now=clock.now().isoformat(timespec="seconds"),
+                federation_id=own_id,
+            ),
+            rules=RequestRules(own_id, settings.search_deadline),
+            clock=clock,
+            max_count=settings.max_count,
+            default_count=settings.default_count,
+        )
+        app = build_app(
+            [
+                *fhir.routes(),
+                *registry_routes(registry),
+                *registry_fhir_routes(registry),
+                *health_routes(lambda: bool(managers.stale_since is None)),
+            ],
+            max_request_bytes=settings.max_request_bytes,
+        )
+        broker = RunningBroker(settings, settings.base_url, store, managers, registry, guard)
+        await managers.refresh()
+        await broker.load_file()
+        keeper = SkillsKeeper(managers, store, RedisLeases(redis, keys=keys), checker, clock)
+        for work in (managers.run(), keeper.run()):
+            task = asyncio.create_task(work)
+            stack.push_async_callback(_cancelled, task)
+        runner = web.AppRunner(
+            app,
+            handler_cancellation=True,  # a client that leaves takes its fan-out with it
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            max_line_size=65_536,
+            max_field_size=65_536,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, bound).start()
+        yield broker
+
+
+def _options(settings: Settings, own_id: str) -> FederationOptions:
+    return FederationOptions(
+        public_base=settings.base_url,
+        federation_id=own_id,
+        default_count=settings.default_count,
+        max_count=settings.max_count,
+        page_ttl=settings.page_ttl,
+        sort_bound=settings.sort_bound,
+    )
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
