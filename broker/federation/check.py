@@ -34,7 +34,8 @@ from broker.federation.check_features import (
 from broker.federation.check_holdings import Holdings, gather_holdings
 from broker.federation.check_parameters import Parameters, check_parameters
 from broker.federation.check_session import CheckSession, together
-from broker.federation.probes import RESOURCE_LEVEL, Page, read_page
+from broker.federation.probe_pages import Page, read_page
+from broker.federation.probes import RESOURCE_LEVEL
 from broker.ports import Clock, ManagerClient
 from registry.model import Gestionnaire, SearchMethod, Skills
 
@@ -84,7 +85,11 @@ async def _learn(session: CheckSession, held: Holdings, declared: Statement) -> 
     )
     reads = await check_reads(session, held)
     found = await _all_parameters(session, held, declared)
-    working = {kind: params.working for kind, params in found.items() if params.working}
+    working = {
+        kind: params.working
+        for kind, params in found.items()
+        if held.of(kind) or declared.search_params.get(kind)  # of any other type nothing is known
+    }
     chaining = await check_chaining(session, held, working)
     return Skills(
         software=declared.software,
@@ -123,9 +128,7 @@ async def _statement(session: CheckSession, federation_id: str | None) -> Statem
 
 
 async def _sample(session: CheckSession) -> Page:
-    """A page of the circles held; an empty one where none is, or where no search without a person is
-    taken.
-    """
+    """A page of the circles held; an empty one where none is, or none is shown without a person."""
     kind: FailureKind | None = None
     for query in (
         [("_count", str(SAMPLE)), ("_total", "accurate")],
@@ -156,12 +159,11 @@ async def _all_parameters(
     )
     by_type = dict(zip(TYPES, found, strict=True))
     general = RESOURCE_LEVEL.intersection(by_type["CareTeam"].working)
-    return {
-        kind: params
-        if kind == "CareTeam"
-        else params.with_general(general.intersection(declared.search_params.get(kind, ())))
-        for kind, params in by_type.items()
-    }
+    for kind, params in by_type.items():
+        if kind != "CareTeam" and params.working:
+            names = general.intersection(declared.search_params.get(kind, ()))
+            by_type[kind] = params.with_general(names)
+    return by_type
 
 
 def _gives_totals(sample: Page, pages: Sequence[Page]) -> bool | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from broker.core.search_parameters import PARAMETERS
 from broker.federation.check_holdings import Holdings
 from broker.federation.check_session import CheckSession, together
-from broker.federation.probes import Resource, bad_value, good_value, is_personal, references
+from broker.federation.probe_pages import Resource
+from broker.federation.probes import bad_value, good_value, is_personal, references
 
 Working = Mapping[str, Collection[str]]
 

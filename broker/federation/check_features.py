@@ -13,7 +13,8 @@ from broker.core.manager_failure import kind_of_status
 from broker.core.search_parameters import PARAMETERS
 from broker.federation.check_holdings import Holdings
 from broker.federation.check_session import CheckSession, Found, judged, together
-from broker.federation.probes import NOBODY, Resource, bad_value, good_value, references
+from broker.federation.probe_pages import Resource, is_id
+from broker.federation.probes import NOBODY, bad_value, good_value, references
 from broker.ports import ManagerAnswer
 
 
@@ -155,7 +156,7 @@ async def check_reads(session: CheckSession, held: Holdings) -> Reads:
     read, history = await together(
         session.probe("GET", target), session.probe("GET", f"{target}/_history", query=[("_count", "5")])
     )
-    vread = await session.probe("GET", f"{target}/_history/{version}") if version else None
+    vread = await session.probe("GET", f"{target}/_history/{version}") if is_id(version) else None
     return Reads(
         read=_is_circle(read, circle),
         vread=_is_circle(vread, circle),

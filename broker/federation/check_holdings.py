@@ -12,7 +12,8 @@ import orjson
 
 from broker.core.search_parameters import PARAMETERS, TYPES
 from broker.federation.check_session import CheckSession, Found
-from broker.federation.probes import Resource, good_value, references
+from broker.federation.probe_pages import Resource
+from broker.federation.probes import good_value, references
 
 _CIRCLES: Final = ("_count", "20")
 _INCLUDES: Final = [("_include", "CareTeam:subject"), ("_include", "CareTeam:participant")]
@@ -40,33 +41,30 @@ class Holdings:
 
 
 async def gather_holdings(session: CheckSession, circles: Sequence[Resource]) -> Holdings:
-    """Ask for circles with their actors; what does not come that way is read, or searched without
-    criteria.
-    """
+    """Ask for circles with their actors; what does not come that way is read, or searched for."""
     ranked = tuple(sorted(circles, key=lambda circle: _richness(circle, session.base), reverse=True))
     found: dict[Target, Resource] = {}
     include = iterate = None
     if ranked:
-        answer, iterated = await _with_includes(session)
-        page = answer.page
-        if page is None:
-            include = False if answer.refused else None
-        else:
-            found = page.held()
-            include = await _brought(
-                session, [*_subjects(page.matches, session), *_members(page.matches, session)], found
-            )
-            roles = [
-                resource for resource in found.values() if resource["resourceType"] == "PractitionerRole"
-            ]
-            if include and iterated:
-                iterate = await _brought(session, references(roles, "practitioner", session.base), found)
-            elif not iterated or include is False:
-                iterate = False
+        include, iterate = await _include(session, found)
         await _read_missing(session, ranked[:3], found)
     await _search_missing(session, found)
     actors = {kind: tuple(r for r in found.values() if r["resourceType"] == kind)[:_POOL] for kind in TYPES}
     return Holdings(ranked, actors, include, iterate)
+
+
+async def _include(session: CheckSession, found: dict[Target, Resource]) -> tuple[bool | None, bool | None]:
+    """Whether `_include` and `:iterate` work; what came is put into `found`."""
+    answer, iterated = await _with_includes(session)
+    if answer.page is None:
+        return (False, False) if answer.refused else (None, None)
+    found.update(answer.page.held())
+    circles = answer.page.matches
+    include = await _brought(session, [*_subjects(circles, session), *_members(circles, session)], found)
+    if include is False or not iterated:
+        return include, False
+    roles = [resource for (kind, _), resource in found.items() if kind == "PractitionerRole"]
+    return include, await _brought(session, references(roles, "practitioner", session.base), found)
 
 
 def _richness(circle: Resource, base: str) -> tuple[int, int]:

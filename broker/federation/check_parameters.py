@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from broker.federation.check_session import CheckSession, together
-from broker.federation.probes import NOBODY, Resource, Trial, trials
+from broker.federation.probe_pages import Resource
+from broker.federation.probes import NOBODY, Trial, trials
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`working`: those that filter, sorted; `unproven`: those of them that the statement alone vouches
-    for.
-    """
+    """`working`: those that filter, sorted; `unproven`: those of them that are only declared."""
 
     working: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
@@ -30,9 +29,7 @@ class Parameters:
 async def check_parameters(
     session: CheckSession, resource_type: str, held: Sequence[Resource], declared: Collection[str]
 ) -> Parameters:
-    """Try every parameter of a type with the resources that the manager `held` of it (none: nothing is
-    tried).
-    """
+    """Try every parameter of a type with the resources `held` of it; without any, nothing is tried."""
     verdicts: dict[str, bool | None] = {}
     planned = trials(resource_type, held, session.base)
     if held:
@@ -82,9 +79,7 @@ async def _filters(session: CheckSession, trial: Trial, anchored: bool) -> bool 
 async def _bring_back(
     session: CheckSession, hopeful: Sequence[Trial], filtering: dict[str, bool | None], *, anchor: bool
 ) -> dict[str, bool | None]:
-    """Of the parameters that filter: True where their holder comes back, False where it does not, None
-    untried.
-    """
+    """True where the holder comes back, False where it does not, None where it could not be tried."""
     verdicts: dict[str, bool | None] = {}
     groups: dict[str, list[Trial]] = {}
     for trial in hopeful:

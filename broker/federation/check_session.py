@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from broker.core.manager_failure import failed, kind_of_status
 from broker.errors import FailureKind, ManagerError
-from broker.federation.probes import Page, read_page
+from broker.federation.probe_pages import Page, read_page
 from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
 from registry.model import Gestionnaire
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from broker.core.element_paths import values_at
 from broker.core.search_parameters import PARAMETERS, TYPES, ParamType, SearchParameter
-
-Resource = Mapping[str, Any]
+from broker.federation.probe_pages import Resource, is_id
 
 NOBODY: Final = "cds-broker-nobody"
 """An id, identifier and code that nothing has."""
@@ -191,7 +188,7 @@ def reference_of(element: object, base: str) -> tuple[str, str] | None:
     if not isinstance(reference, str):
         return None
     found = _REFERENCE.fullmatch(reference.removeprefix(base.rstrip("/") + "/"))
-    if found is None or found[1] not in TYPES:
+    if found is None or found[1] not in TYPES or not is_id(found[2]):
         return None
     return found[1], found[2]
 
@@ -200,89 +197,3 @@ def references(resources: Iterable[Resource], path: str, base: str) -> list[tupl
     """Where a reference element points to, each target once, in order."""
     found = (reference_of(element, base) for item in resources for element in values_at(item, path))
     return list(dict.fromkeys(target for target in found if target))
-
-
-_MAX_ENTRIES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A searchset or history Bundle as a probe sees it: what matched, what came along, by type and id."""
-
-    kind: str  # Bundle.type
-    matches: tuple[Resource, ...]
-    others: tuple[Resource, ...]
-    total: int | None
-    entries: int
-    next_url: str | None = None
-    asked: int | None = None  # the `_count` that was asked for
-
-    @property
-    def more(self) -> bool:
-        return self.next_url is not None
-
-    @property
-    def full(self) -> bool:
-        return self.asked is not None and len(self.matches) >= self.asked
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return tuple(str(resource["id"]) for resource in self.matches)
-
-    def held(self) -> dict[tuple[str, str], Resource]:
-        """Everything on the page by (type, id)."""
-        return {(str(r["resourceType"]), str(r["id"])): r for r in (*self.matches, *self.others)}
-
-    def total_is_true(self) -> bool | None:
-        """Whether the total can be right; None: not given."""
-        if self.total is None:
-            return None
-        may_go_on = self.more or self.full  # some servers give a true total and no `next` link
-        return self.total >= len(self.matches) if may_go_on else self.total == len(self.matches)
-
-
-def read_page(body: bytes, resource_type: str, *, asked: int | None = None) -> Page | None:
-    """A Bundle as a page of `resource_type`; None where the bytes are no Bundle.
-
-    An entry without `search.mode` is a match where it is of the type that was searched.
-    """
-    try:
-        bundle = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-        return None
-    entries = bundle.get("entry")
-    entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    matched: list[Resource] = []
-    others: list[Resource] = []
-    for entry in entries[:_MAX_ENTRIES]:
-        resource, search = entry.get("resource"), entry.get("search")
-        if not isinstance(resource, dict) or not isinstance(resource.get("id"), str):
-            continue
-        kind = resource.get("resourceType")
-        mode = search.get("mode") if isinstance(search, dict) else None
-        is_match = mode == "match" or (mode is None and kind == resource_type)
-        if isinstance(kind, str):
-            (matched if is_match else others).append(resource)
-    total = bundle.get("total")
-    links = bundle.get("link")
-    links = links if isinstance(links, list) else []
-    return Page(
-        kind=str(bundle.get("type")),
-        matches=tuple(matched),
-        others=tuple(others),
-        total=total if isinstance(total, int) and not isinstance(total, bool) else None,
-        entries=len(entries),
-        next_url=next(
-            (
-                link["url"]
-                for link in links
-                if isinstance(link, dict)
-                and link.get("relation") == "next"
-                and isinstance(link.get("url"), str)
-            ),
-            None,
-        ),
-        asked=asked,
-    )

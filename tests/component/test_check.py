@@ -14,6 +14,7 @@ from adapters.manager_http import HttpManagerClient
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from broker.core.capability import federation_statement
+from broker.core.search_parameters import PARAMETERS
 from broker.errors import FailureKind, ManagerError
 from broker.federation.check import check
 from broker.federation.check_session import MAX_REQUESTS
@@ -312,6 +313,49 @@ async def test_one_circle_says_nothing_about_order(twisted: Twisted) -> None:
     region = [r for r in probed_region() if r["resourceType"] != "CareTeam" or r["id"] == "circle-martin"]
     skills = await checked(twisted, region)
     assert (skills.sort, skills.paging, skills.chaining, skills.lacks) == (None, None, True, ())
+
+
+async def test_a_type_that_is_not_searched_has_no_working_parameter(twisted: Twisted) -> None:
+    outcome = {"resourceType": "OperationOutcome"}
+    twisted.ask = lambda r: answered(outcome, 404) if r.target.startswith("Organization") else r
+    skills = await checked(twisted)
+    assert skills.search_params["Organization"] == ()
+    assert "param:Organization:name" in skills.lacks
+
+
+GARBAGE: list[Any] = [
+    None,
+    3,
+    {"resource": []},
+    {"resource": {"resourceType": "CareTeam", "id": "../../admin"}},
+    {"resource": {"resourceType": "CareTeam", "id": ".."}},
+    {"resource": {"resourceType": "CareTeam", "id": 7}},
+    {
+        "resource": {
+            "resourceType": "CareTeam",
+            "id": "odd",
+            "meta": {"versionId": "../../admin", "lastUpdated": "yesterday", "tag": "x"},
+            "identifier": [[], {"value": {}}, "x"],
+            "status": ["active"],
+            "period": "always",
+            "subject": {"reference": "Patient/.."},
+            "participant": [None, {"member": {"reference": 3}}, {"member": {"reference": "Nonsense/1"}}],
+            "managingOrganization": {"reference": "Organization/1/../../admin"},
+        },
+        "search": "match",
+    },
+    {"resource": {"resourceType": "CareTeam", "id": "odder", "meta": [], "participant": {"member": []}}},
+]
+
+
+async def test_nonsense_is_survived_and_never_becomes_an_address() -> None:
+    client = Twisted()
+    bundle = SEARCHSET | {"entry": GARBAGE, "link": [{"relation": "next", "url": 3}], "total": "many"}
+    client.ask = lambda _: answered(bundle)
+    skills = await check(client, FakeClock(), gestionnaire("bre"), timeout=1)
+    assert skills.search_params["CareTeam"] == ()
+    assert {request.target.split("/")[0] for request in client.sent} <= {"metadata", *PARAMETERS}
+    assert not any(".." in request.target for request in client.sent)
 
 
 # --- managers that cannot be judged

@@ -32,6 +32,11 @@ class ManualClock:
         self._sleepers.append((self._monotonic + seconds, event))
         await event.wait()
 
+    @property
+    def waiting(self) -> int:
+        """How many sleep."""
+        return len(self._sleepers)
+
     def advance(self, seconds: float) -> None:
         self._now += dt.timedelta(seconds=seconds)
         self._monotonic += seconds

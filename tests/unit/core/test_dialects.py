@@ -99,7 +99,7 @@ def test_problems(dialect: Any, problems: int) -> None:
 
 
 def test_every_lack_has_words_in_both_languages() -> None:
-    nothing = dict.fromkeys(PRESETS["gestionnaire"].skills, False)
+    nothing: Any = dict.fromkeys(PRESETS["gestionnaire"].skills, False)
     bare = Skills(
         **nothing,
         formats=("json",),

@@ -168,7 +168,13 @@ def test_an_open_period_is_infinite(start: str | None, end: str | None, value: s
 
 @pytest.mark.parametrize("prefix", ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"])
 def test_no_value_matches_no_comparison(prefix: str) -> None:
-    for resource in ({}, {"period": {}}, {"period": {"start": "soon"}}, {"period": None}):
+    resources: tuple[dict[str, Any], ...] = (
+        {},
+        {"period": {}},
+        {"period": {"start": "soon"}},
+        {"period": None},
+    )
+    for resource in resources:
         assert not matches(resource, date_criterion("date", f"{prefix}2020"))
 
 
@@ -236,5 +242,5 @@ def test_a_period_without_start_sorts_before_all_others() -> None:
     parameter = lookup("CareTeam", "date")
     assert parameter is not None
     open_start: Any = sort_value({"period": {"end": "2020"}}, parameter, False)
-    assert open_start <= sort_value({"period": {"start": "0001"}}, parameter, False)  # type: ignore[operator]
+    assert open_start <= sort_value({"period": {"start": "0001"}}, parameter, False)
     assert element_range({"start": "2020", "end": "soon"}) is None

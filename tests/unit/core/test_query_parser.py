@@ -256,6 +256,7 @@ def test_no_error_repeats_a_value() -> None:
         "CareTeam:status",
         "Encounter:subject",
         "CareTeam:participant:Device",
+        "CareTeam:subject:Organization",
         "*:subject",
     ],
 )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -24,7 +25,8 @@ def put(url: str, key: str, value: str) -> None:
 
 def get(url: str, key: str) -> bytes | None:
     with redis.Redis.from_url(url) as client:
-        return client.get(key)  # type: ignore[return-value]  # redis-py types sync and async at once
+        value: Any = client.get(key)  # redis-py types it as sync or async
+    return None if value is None else bytes(value)
 
 
 def test_it_keeps_data_over_a_restart(tmp_path: Path) -> None:
@@ -117,13 +119,13 @@ def test_a_long_directory_gets_a_short_socket(tmp_path: Path) -> None:
     assert len(os.fsencode(path)) <= MAX_SOCKET_PATH
     put(url, "k", "v")
     server.stop()
-    assert EmbeddedValkey(long).start() == url
-    other = EmbeddedValkey(long)
-    other.start()
-    other.stop()
-    path.parent.chmod(0o755)
+    again = EmbeddedValkey(long)
+    assert again.start() == url
+    again.stop()
+    path.parent.chmod(0o755)  # as somebody else's might be, who got there first
     with pytest.raises(ConfigurationError):
-        EmbeddedValkey(long).start()
+        again.start()
+    path.parent.rmdir()
 
 
 def test_a_directory_with_blanks_and_percents(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The registry's routes on a real server, over a store of the test's choice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from broker.federation.managers import ManagersView
+from broker.federation.registry_service import RegistryService, VersionedStore
+from broker.gateway.registry_api import registry_routes
+from broker.gateway.registry_fhir import registry_fhir_routes
+from broker.ports import Clock
+from registry.model import Gestionnaire, Skills
+from tests.support.fake_stores import FakeGestionnaireStore, ManualClock
+
+
+async def skilled(manager: Gestionnaire) -> Skills:
+    """A check that finds the same at everybody."""
+    return Skills(checked_at="2026-01-01T00:00:00Z", chaining=False, lacks=("chaining",))
+
+
+@dataclass
+class RegistryApp:
+    app: web.Application
+    url: str
+    view: ManagersView
+    session: aiohttp.ClientSession
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """Status, parsed body (None where empty) and headers."""
+        async with self.session.request(method, self.url + path, **options) as response:
+            content = await response.read()
+            return (
+                response.status,
+                await response.json(content_type=None) if content else None,
+                response.headers,
+            )
+
+
+@asynccontextmanager
+async def registry_app(
+    store: VersionedStore | None = None,
+    *,
+    clock: Clock | None = None,
+    check: Callable[[Gestionnaire], Awaitable[Skills]] = skilled,
+) -> AsyncIterator[RegistryApp]:
+    store = store or FakeGestionnaireStore()
+    view = ManagersView(store, clock or ManualClock())
+    service = RegistryService(store, check, view.refresh)
+    app = web.Application(client_max_size=64 * 1024)
+    app.add_routes([*registry_routes(service), *registry_fhir_routes(service)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    async with aiohttp.ClientSession() as session:
+        yield RegistryApp(app, f"http://{host}:{port}", view, session)
+    await runner.cleanup()
