@@ -47,11 +47,9 @@ class Gunzip:
         if self._size > self._limit:
             raise TooLargeError
         self._parts.append(out)
-        if self._inflate.eof:
-            self._pending = self._inflate.unused_data
-            return bool(self._pending)
-        self._pending = self._inflate.unconsumed_tail
-        return bool(self._pending) or len(out) == _STEP  # a full step may leave output inside, and no input
+        # A full step may leave output inside and no input: then the trailer, still to come, brings it out.
+        self._pending = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+        return bool(self._pending)
 
     def finish(self) -> bytes:
         if not self._inflate.eof and (self._size or self._parts):

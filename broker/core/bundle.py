@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, TypeVar
 
 import msgspec
@@ -93,6 +94,7 @@ class _History(_Bundle, rename="camel", gc=False):
     entry: list[_Past] = []
 
 
+_identity: Callable[[Entry], tuple[str, str]] = attrgetter("type", "public_id")
 _decode_searchset = msgspec.json.Decoder(_Searchset).decode
 _decode_history = msgspec.json.Decoder(_History).decode
 
@@ -106,7 +108,7 @@ def read_searchset(
     """
     bundle = _decoded(body, origin, aliases, _decode_searchset)
     restate = Restater(origin, aliases, searched_type, origins).restate
-    entries: dict[tuple[str, str], Entry] = {}
+    entries: list[Entry] = []
     outcomes: list[bytes] = []
     problems: dict[str, None] = {}
     for found in bundle.entry:
@@ -115,14 +117,23 @@ def read_searchset(
             entry = restate(bytes(found.resource), None if search is None else search.mode)
         except EntryError as error:
             problems[error.key] = None
-            continue
-        if entry.mode == "outcome":
-            outcomes.append(entry.raw)
-            continue
-        there = entries.setdefault((entry.type, entry.public_id), entry)
-        if there is not entry and there.mode != "match":
-            entries[entry.type, entry.public_id] = entry
-    return _read(bundle, entries.values(), outcomes, problems)
+        else:
+            if entry.mode == "outcome":
+                outcomes.append(entry.raw)
+            else:
+                entries.append(entry)
+    return _read(bundle, _once(entries), outcomes, problems)
+
+
+def _once(entries: list[Entry]) -> Iterable[Entry]:
+    if len(set(map(_identity, entries))) == len(entries):
+        return entries
+    first: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        there = first.setdefault(_identity(entry), entry)
+        if there.mode != "match" and entry.mode == "match":
+            first[_identity(entry)] = entry
+    return first.values()
 
 
 def read_history(

@@ -12,11 +12,8 @@ from broker.core.entry import Change, Entry
 Links = Sequence[tuple[str, str]]
 """(relation, absolute URL), in the order they are to stand."""
 
-_SEARCH = {
-    "match": b',"search":{"mode":"match"}}',
-    "include": b',"search":{"mode":"include"}}',
-    "outcome": b',"search":{"mode":"outcome"}}',
-}
+_MATCH = b',"search":{"mode":"match"}},'
+_INCLUDE = b',"search":{"mode":"include"}},'
 
 
 def write_searchset(
@@ -38,17 +35,15 @@ def write_searchset(
     matches: list[bytes] = []
     includes: list[bytes] = []
     for entry in entries:
-        parts = matches if entry.mode == "match" else includes
-        parts += (
-            f'{{"fullUrl":{base}/{entry.type}/{entry.public_id}","resource":'.encode(),
-            entry.raw,
-            _SEARCH[entry.mode],
-            b",",
-        )
-    parts = matches + includes
+        is_match = entry.mode == "match"
+        pieces = matches if is_match else includes
+        pieces.append(f'{{"fullUrl":{base}/{entry.type}/{entry.public_id}","resource":'.encode())
+        pieces.append(entry.raw)
+        pieces.append(_MATCH if is_match else _INCLUDE)
+    pieces = matches + includes
     if outcome is not None:
-        parts += (b'{"resource":', outcome, _SEARCH["outcome"], b",")
-    return _bundle("searchset", parts, links, total, bundle_id, last_updated)
+        pieces += (b'{"resource":', outcome, b',"search":{"mode":"outcome"}},')
+    return _bundle("searchset", pieces, links, total, bundle_id, last_updated)
 
 
 def write_history(

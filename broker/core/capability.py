@@ -141,9 +141,7 @@ def _resource(kind: str, active: Sequence[_Known], *, writes: bool) -> Json:
 
 
 def _searches(skills: Skills, kind: str) -> bool:
-    """False only where a manager's statement lists interactions and not this one, and nothing was seen to
-    work.
-    """
+    """False only where the statement lists interactions without this one, and nothing was seen to work."""
     if not skills.interactions or skills.search_params.get(kind):
         return True
     return "search-type" in skills.interactions.get(kind, ())
@@ -162,7 +160,12 @@ def _interaction(code: str, active: Sequence[_Known]) -> Json:
     if not lacking:
         return {"code": code}
     where = _places(lacking)
-    return {"code": code} | _said("documentation", f"Manque à : {where}.", f"Missing at: {where}.")
+    if code == "history-type":
+        french = f"Réduit aux versions courantes des cercles, dans une limite, pour : {where}."
+        english = f"Reduced to the circles' current versions, within a bound, for: {where}."
+    else:
+        french, english = f"Manque à : {where}.", f"Missing at: {where}."
+    return {"code": code} | _said("documentation", french, english)
 
 
 def _search_param(kind: str, parameter: SearchParameter, active: Sequence[_Known]) -> Json:

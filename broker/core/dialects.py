@@ -37,9 +37,7 @@ _R4_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A kind of server. `params` holds for the types of which nothing was learnt, for all with
-    `overrides_params`.
-    """
+    """A kind of server. `params` holds for types of which nothing was learnt; else see `overrides_params`."""
 
     skills: Mapping[str, bool]
     params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -91,6 +91,9 @@ BRIDGED: Final = frozenset(
 )
 """What the broker does in the manager's place, within a bound where there is one."""
 
+PARTLY: Final = frozenset({"actor-param", "history-type"})
+"""What it can make up for in part."""
+
 WORDS: Final[Mapping[str, Words]] = {
     "param": Words(
         "Le critère {name} de CareTeam n'y filtre pas : le courtier l'applique, dans une limite au-delà de "
@@ -155,8 +158,10 @@ WORDS: Final[Mapping[str, Words]] = {
         "The history of one circle does not answer there.",
     ),
     "history-type": Words(
-        "L'historique des cercles n'y répond pas : il manque à l'historique fédéré, qui le dit.",
-        "The history of circles does not answer there: the federated history lacks it, and says so.",
+        "L'historique des cercles n'y répond pas : le courtier donne à sa place leurs versions courantes, dans "
+        "une limite, et le dit.",
+        "The history of circles does not answer there: the broker gives their current versions instead, "
+        "within a bound, and says so.",
     ),
     "format:xml": Words(
         "Sa déclaration n'annonce pas XML : le courtier le produit.",
@@ -186,7 +191,7 @@ def _described(key: str) -> tuple[str, str]:
     french, english = (text.format(type=kind, name=name) for text in (words.fr, words.en))
     if row in BRIDGED:
         return f"{french} [compensé]", f"{english} [bridged]"
-    partly = row == "actor-param"
+    partly = row in PARTLY
     return (
         f"{french} [{'compensé en partie' if partly else 'non compensé'}]",
         f"{english} [{'partly bridged' if partly else 'not bridged'}]",

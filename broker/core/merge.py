@@ -39,13 +39,14 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     """Where a manager's stream goes on: one of its pages, and what is known of it.
 
     `url`: the manager's own page link (None: its first page). `tail`: the number of that page's first match in the
-    tail, where the stream is in its tail. `failed`: it gave up on an earlier page and is named on every later one.
+    tail, where the stream is in its tail. `whole`: it is read whole and sorted here. `failed`: it gave up on an earlier page and is named on every later one.
     """
 
     url: str | None = None
     done: bool = False
     tail: int | None = None
     failed: FailureKind | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class _Page(Generic[T]):
 class Stream(Generic[T]):
     """One manager's matches, as far as they were read."""
 
-    def __init__(self, slug: str, position: Position, *, sorts: bool, bound: int) -> None:
+    def __init__(self, slug: str, position: Position, *, sorts: bool, bound: int, fresh: bool = True) -> None:
+        """`sorts`: the manager is trusted to. `fresh`: nothing was given out on an earlier page."""
         self.slug = slug
         self.failed = position.failed
         self.exhausted = position.done or position.failed is not None
@@ -75,8 +77,8 @@ class Stream(Generic[T]):
         self.in_tail = position.tail is not None
         self.next_url = position.url
         self._bound = bound
-        self._from_start = position.url is None
-        self._collecting = self._from_start and not sorts and not self.in_tail
+        self._fresh = fresh
+        self._collecting = position.whole or (position.url is None and not sorts and not self.in_tail)
         self._sorted_here = self._collecting
         self._tail = position.tail or 0
         self._last: SortPrefix | None = None
@@ -91,7 +93,7 @@ class Stream(Generic[T]):
         page = _Page[T](self.next_url, self._tail if self.in_tail else None)
         if not self.in_tail and not self._collecting and not self._keeps_order(found):
             self.unsorted = True
-            if self._from_start and not self._pages:
+            if self._fresh:
                 self._collecting = self._sorted_here = True
             else:
                 self._enter_tail(page)
@@ -169,7 +171,7 @@ class Stream(Generic[T]):
         for page in self._pages:
             if any(key > watermark for key, _ in page.keyed):
                 if self._sorted_here and not self.in_tail:
-                    return Position()  # read whole again
+                    return Position(whole=True)
                 return Position(page.url, tail=page.first_tail)
         if self.exhausted:
             return Position(done=True)

@@ -568,6 +568,29 @@ MESSAGES: Mapping[str, Message] = {
         "Le secret du localisateur est trop court : {limit} octets au moins.",
         "The locator secret is too short: at least {limit} bytes.",
     ),
+    "config.access-control": Message(
+        500,
+        "fatal",
+        "exception",
+        "Le contrôle d'accès ({mode}) n'est pas encore offert : démarrez avec CDS_AUTH=none, sur une adresse de "
+        "boucle locale (--host 127.0.0.1).",
+        "Access control ({mode}) is not offered yet: start with CDS_AUTH=none, on a loopback address "
+        "(--host 127.0.0.1).",
+    ),
+    "config.port-taken": Message(
+        500,
+        "fatal",
+        "exception",
+        "Le port {port} de {host} est déjà pris : choisissez-en un autre par --port.",
+        "Port {port} of {host} is already taken: choose another with --port.",
+    ),
+    "config.listen": Message(
+        500,
+        "fatal",
+        "exception",
+        "Impossible d'écouter sur {host}, port {port} ({reason}) : voir --host et --port.",
+        "Cannot listen on {host}, port {port} ({reason}): see --host and --port.",
+    ),
     "config.embedded-store": Message(
         500,
         "fatal",

@@ -94,9 +94,9 @@ class Restater:
     def restate(self, raw: bytes, stated_mode: str | None = None) -> Entry:
         """Raises `EntryError`. An OperationOutcome that is no match comes back as it was, with mode outcome."""
         common = self._common(raw)
-        if common is None or raw.find(b'"id"', common.end(2)) > 0:
+        if common is None or raw.rfind(b'"id"', common.end(2)) > 0:
             return self._carefully(raw, stated_mode)
-        kind_bytes, local, version, updated = common.group(1, 2, 3, 4)
+        kind_bytes, local, version, updated = common.groups()
         start = common.end()
         end = raw.find(b'},"', start)
         tail = raw[start:end]
@@ -109,17 +109,17 @@ class Restater:
         if meta is None or kind == _OUTCOME:
             return self._carefully(raw, stated_mode)
         local_id = local.decode()
-        id_at = common.start(2)
+        id_at, meta_at = common.start(2), common.end(4) + 1
         return Entry(
             self._mode(kind, stated_mode),
             kind,
             local_id,
             f"{self._origin.slug}.{local_id}",
-            meta.version_id if version is None else version.decode(),
-            meta.last_updated if updated is None else updated.decode(),
+            version.decode(),
+            updated.decode(),
             meta.source,
             meta.tags,
-            b"".join((raw[:id_at], self._origin.prefix, raw[id_at : common.end(5)], meta.text, raw[end:])),
+            raw[:id_at] + self._origin.prefix + raw[id_at:meta_at] + meta.text + raw[end:],
         )
 
     def _mode(self, kind: str, stated: str | None) -> Mode:
@@ -182,14 +182,15 @@ class Restater:
 
 @lru_cache
 def _common(room: int) -> re.Pattern[bytes]:
-    """The common head up to the part of `meta` that resources share. Groups: type, id, version, instant, and an
-    empty one before the source that is dropped. An id that needs an alias, or leads out of a path, is not common.
+    """The common head up to the part of `meta` that resources share; in it type, id, version and instant.
+
+    A source that is a bare fragment comes after the instant and is passed over: the manager's address replaces
+    it. An id that needs an alias, or starts with a dot, is not common.
     """
     return re.compile(
-        rb'\{"resourceType":"([A-Z][A-Za-z]{1,63})","id":"(?!%b|\.{1,2}")([A-Za-z0-9\-.]{1,%d})","meta":\{(?!\})'
-        rb'(?:"versionId":"([A-Za-z0-9\-.]{1,64})",?)?'
-        rb'(?:"lastUpdated":"([0-9T:.+Z\-]{4,40})")?()(?:,"source":"#[^"\\]{0,64}")?'
-        % (ALIAS_MARK.encode(), room)
+        rb'\{"resourceType":"([A-Z][A-Za-z]++)","id":"(?!%b)([A-Za-z0-9\-][A-Za-z0-9\-.]{0,%d}+)","meta":'
+        rb'\{"versionId":"([A-Za-z0-9\-.]{1,64}+)","lastUpdated":"([0-9T:.+Z\-]++)"(?:,"source":"#[^"\\]*+")?+'
+        % (ALIAS_MARK.encode(), room - 1)
     )
 
 

@@ -80,10 +80,12 @@ def outward(body: bytes, origin: Origin, aliases: dict[str, str]) -> bytes:
 
 @lru_cache
 def _common(room: int) -> re.Pattern[bytes]:
-    """A relative reference, with at most `room` characters of id, that only needs a prefix after its slash."""
+    """A relative reference, with at most `room` characters of id, that only needs a prefix after its slash.
+
+    Whatever is rare (a version, an id that starts with a dot or like an alias) is left to the careful way.
+    """
     return re.compile(
-        rb'\s*+:\s*+"[A-Z][A-Za-z]{1,63}/(?!%b|\.{1,2}["/])[A-Za-z0-9\-.]{1,%d}+'
-        rb'(?:"|/_history/[A-Za-z0-9\-.]{1,64}")' % (ALIAS_MARK.encode(), room)
+        rb': ?+"[A-Z][A-Za-z]++/(?!%b)[A-Za-z0-9\-][A-Za-z0-9\-.]{0,%d}+"' % (ALIAS_MARK.encode(), room - 1)
     )
 
 

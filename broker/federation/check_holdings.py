@@ -93,9 +93,7 @@ def _members(circles: Iterable[Resource], session: CheckSession) -> list[Target]
 async def _brought(
     session: CheckSession, targets: Sequence[Target], found: Mapping[Target, Resource]
 ) -> bool | None:
-    """Whether all targets came, but for those that the manager does not hold at all (a reference may
-    dangle).
-    """
+    """Whether all targets came, but for those that the manager does not hold: a reference may dangle."""
     absent = [target for target in targets if target not in found]
     for target in absent[:_ABSENT_READS]:
         if await _read(session, target) is not None:

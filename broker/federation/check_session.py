@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from broker.core.manager_failure import failed, kind_of_status
+from broker.core.statement import BROKER_SOFTWARE
 from broker.errors import FailureKind, ManagerError
 from broker.federation.probe_pages import Page, read_page
 from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
@@ -23,9 +24,7 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one probing search came to: a page, a refusal (`refused`), or nothing that says anything
-    (neither).
-    """
+    """What one probing search came to: a page, a refusal, or (neither) nothing to learn from."""
 
     page: Page | None = None
     refused: bool = False
@@ -45,12 +44,13 @@ class CheckSession:
         self.pages: list[Page] = []  # every searchset seen
         self._client = client
         self._timeout = timeout
-        self._federation_id = federation_id
+        # As the gateway names this federation to whom it passes requests on (RFC 9110, section 7.6.3).
+        self._pseudonym = f"{BROKER_SOFTWARE}-{federation_id}" if federation_id else None
         self._broken = 0
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._headers = {"Accept": "application/fhir+json"}
-        if federation_id:
-            self._headers["Via"] = f"1.1 {federation_id}"
+        if self._pseudonym:
+            self._headers["Via"] = f"1.1 {self._pseudonym}"
 
     async def ask(
         self, method: str, target: str, query: Pairs = (), form: Pairs | None = None
@@ -93,10 +93,8 @@ class CheckSession:
         return found
 
     def _came_through_us(self, answer: ManagerAnswer) -> bool:
-        passed = answer.headers.get("via", "")
-        return self._federation_id is not None and any(
-            self._federation_id in hop.split()[1:2] for hop in passed.split(",")
-        )
+        hops = answer.headers.get("via", "").split(",")
+        return self._pseudonym is not None and any(self._pseudonym in hop.split()[1:2] for hop in hops)
 
 
 def _asked(pairs: Pairs) -> int | None:
@@ -104,9 +102,7 @@ def _asked(pairs: Pairs) -> int | None:
 
 
 def judged(answer: ManagerAnswer | None, resource_type: str, *, asked: int | None = None) -> Found:
-    """A 4xx or 5xx that will not pass is a refusal; an answer that is no Bundle, or a passing failure,
-    says nothing.
-    """
+    """A 4xx or 5xx that will not pass is a refusal; any other failure, or no Bundle, says nothing."""
     if answer is None:
         return Found()
     kind = kind_of_status(answer.status)

@@ -56,7 +56,13 @@ class PageRun:
         """Read until the page is decided. Failures are kept by manager; never raised."""
         for slug, source in self.sources.items():
             position = self.positions.get(slug, Position())
-            stream = Stream[Entry](slug, position, sorts=source.sorts, bound=self.bound)
+            stream = Stream[Entry](
+                slug,
+                position,
+                sorts=source.sorts,
+                bound=self.bound,
+                fresh=self.watermark == START,
+            )
             self.streams[slug] = stream
             if stream.failed is not None:
                 self.failures[slug] = failed(source.manager, stream.failed)

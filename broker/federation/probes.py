@@ -75,16 +75,15 @@ def is_personal(resource_type: str, name: str) -> bool:
 
 
 def tried_names(resource_type: str) -> list[str]:
-    """The parameters of a type that are put to the test; the rest of the table is resource-level (see
-    CareTeam).
-    """
+    """The parameters of a type that are put to the test."""
     left_out = _UNTRIED if resource_type == "CareTeam" else _UNTRIED | RESOURCE_LEVEL
     return [name for name in PARAMETERS[resource_type] if name not in left_out]
 
 
 def trials(resource_type: str, held: Sequence[Resource], base: str) -> list[Trial]:
-    """One trial per parameter, with values of as few held resources as will do. `base`: the manager's
-    address.
+    """One trial per parameter, with values of as few held resources as will do.
+
+    `base` is the manager's address, under which an absolute reference is one of its own.
     """
     table = PARAMETERS[resource_type]
     names = tried_names(resource_type)
@@ -181,9 +180,7 @@ def escape(text: str) -> str:
 
 
 def reference_of(element: object, base: str) -> tuple[str, str] | None:
-    """(type, id) of a Reference to a resource of this manager and of the guide's types; None for any
-    other.
-    """
+    """(type, id) of a Reference to a resource of this manager, of the guide's types; else None."""
     reference = element.get("reference") if isinstance(element, dict) else None
     if not isinstance(reference, str):
         return None

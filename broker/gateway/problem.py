@@ -118,7 +118,10 @@ def translating(
         except BrokerError as error:
             return respond(request, error)
         except web.HTTPException as error:
-            return respond(request, _from_http(request, error))
+            answer = respond(request, _from_http(request, error))
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            return answer
         except Exception:  # noqa: BLE001 - the boundary to the client: it gets a document and never a traceback
             _log.exception("registry request failed")
             return respond(request, BrokerError("internal"))

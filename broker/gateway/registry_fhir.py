@@ -57,10 +57,11 @@ def registry_fhir_routes(service: RegistryService, *, base_url: str | None = Non
         f"{BASE}/{kind}/{{id}}/_history/{{vid}}": view.vread,
     }
     for path, handler in routes.items():
-        yield web.get(path, translating(handler, _respond))
+        yield web.get(path, translating(handler, outcome_response))
 
 
-def _respond(request: web.Request, error: BrokerError) -> web.Response:
+def outcome_response(request: web.Request, error: BrokerError) -> web.Response:
+    """An OperationOutcome in the client's language."""
     language = language_of(request.headers.get("Accept-Language"))
     return web.Response(
         status=status_of(error),

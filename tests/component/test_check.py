@@ -454,7 +454,9 @@ async def test_a_broker_that_leads_back_is_refused(names: tuple[str, ...]) -> No
 
 
 async def test_an_answer_that_came_through_this_federation_is_a_loop(twisted: Twisted) -> None:
-    twisted.answer = lambda _, answer: replace(answer, headers={**answer.headers, "via": "1.1 far, 1.1 ours"})
+    twisted.answer = lambda _, answer: replace(
+        answer, headers={**answer.headers, "via": "1.1 far, 1.1 cds-broker-ours"}
+    )
     with pytest.raises(ManagerError) as raised:
         await checked(twisted, federation_id="ours")
     assert raised.value.kind is FailureKind.LOOP
@@ -462,4 +464,4 @@ async def test_an_answer_that_came_through_this_federation_is_a_loop(twisted: Tw
 
 async def test_requests_say_whose_they_are(twisted: Twisted) -> None:
     await checked(twisted, federation_id="ours")
-    assert {request.headers.get("Via") for request in twisted.sent} == {"1.1 ours"}
+    assert {request.headers.get("Via") for request in twisted.sent} == {"1.1 cds-broker-ours"}

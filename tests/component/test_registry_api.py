@@ -277,3 +277,10 @@ async def test_every_problem_has_its_type(api: RegistryApp) -> None:
         "manager.timeout",
         "internal",
     } <= known
+
+
+async def test_unknown_addresses_and_methods_are_documents(api: RegistryApp) -> None:
+    assert_problem(await api.ask("GET", "/registry/nothing"), 404, "request.not-found")
+    answer = await api.ask("PATCH", f"{ALL}/bre", json={})
+    assert_problem(answer, 405, "request.method")
+    assert answer[2]["Allow"] == "DELETE, GET, HEAD, PUT"

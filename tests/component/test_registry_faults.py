@@ -79,7 +79,7 @@ async def test_a_document_that_is_none_of_ours_is_said(valkey: Valkey) -> None:
     client = connect(valkey.url)
     store = RedisGestionnaireStore(client, SystemClock(), keys=valkey.keys)
     await store.put(gestionnaire())
-    await client.hset(valkey.keys.declarations, "odd", b'{"gestionnaire": 3}')  # type: ignore[misc]  # sync or async
+    await client.hset(valkey.keys.declarations, "odd", b'{"gestionnaire": 3}')
     with pytest.raises(StoreError):
         await store.all()
     await client.aclose()

@@ -156,4 +156,11 @@ async def test_metadata(api: RegistryApp) -> None:
 
 async def test_it_is_read_only(api: RegistryApp) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        assert (await api.session.request(method, f"{api.url}{FHIR}/Organization/bre")).status == 405
+        status, outcome, headers = await api.ask(method, f"{FHIR}/Organization/bre")
+        assert (status, outcome["resourceType"]) == (405, "OperationOutcome")
+        assert headers["Allow"] == "GET, HEAD"
+
+
+async def test_unknown_addresses_are_outcomes(api: RegistryApp) -> None:
+    status, outcome, _ = await api.ask("GET", f"{FHIR}/Patient")
+    assert (status, outcome["resourceType"]) == (404, "OperationOutcome")

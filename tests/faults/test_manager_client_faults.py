@@ -382,9 +382,11 @@ class ScriptedClient:
     def __init__(self) -> None:
         self.result: ManagerAnswer | BaseException = _answer(500)
         self.sent: list[ManagerRequest] = []
+        self.timeouts: list[float] = []
 
     async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
         self.sent.append(request)
+        self.timeouts.append(timeout)
         if isinstance(self.result, BaseException):
             raise self.result
         return self.result
@@ -437,6 +439,16 @@ async def test_probes_come_at_their_intervals_and_the_first_success_closes(probe
     await probed.clock.advance(300.0)
     assert len(probed.client.sent) == 6
     assert (await probed.guard.send(WHO, SEARCH, timeout=1)).status == 200
+
+
+async def test_a_probe_waits_no_longer_than_its_interval_nor_than_any_request(probed: Probed) -> None:
+    slow = msgspec.structs.replace(WHO, timeout=8.0)
+    probed.managers.entries["bre"] = msgspec.structs.replace(
+        probed.managers.entries["bre"], gestionnaire=slow
+    )
+    for wait in (5, 10, 20):
+        await probed.clock.advance(wait)
+    assert probed.client.timeouts[-3:] == [5.0, 8.0, 8.0]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 501])

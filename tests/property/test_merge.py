@@ -42,9 +42,7 @@ def holdings(draw: st.DrawFn) -> list[Holding]:
         ids = draw(st.lists(st.sampled_from("abcdefghijkl"), unique=True, max_size=12))
         items = tuple((draw(st.integers(0, 4)), one) for one in ids)
         sorts = draw(st.booleans())
-        result.append(
-            Holding(slug, items, draw(st.integers(1, 5)), sorts, draw(st.booleans()))
-        )
+        result.append(Holding(slug, items, draw(st.integers(1, 5)), sorts, draw(st.booleans())))
     return result
 
 
@@ -61,7 +59,9 @@ def walk(managers: list[Holding], size: int, bound: int = 1000) -> tuple[list[li
     unsorted: set[str] = set()
     for _ in range(200):
         streams = [
-            Stream[str](slug, position, sorts=by_slug[slug].said_to_sort, bound=bound)
+            Stream[str](
+                slug, position, sorts=by_slug[slug].said_to_sort, bound=bound, fresh=watermark == START
+            )
             for slug, position in positions.items()
         ]
         merger = Merger(streams, watermark=watermark, size=size, choose=keep_all)
@@ -119,7 +119,9 @@ def test_a_failed_manager_leaves_the_others_whole(managers: list[Holding], size:
     given_out: list[str] = []
     for _ in range(200):
         streams = [
-            Stream[str](slug, position, sorts=by_slug[slug].said_to_sort, bound=1000)
+            Stream[str](
+                slug, position, sorts=by_slug[slug].said_to_sort, bound=1000, fresh=watermark == START
+            )
             for slug, position in positions.items()
         ]
         merger = Merger(streams, watermark=watermark, size=size, choose=keep_all)

@@ -13,6 +13,7 @@ from aiohttp import web
 from broker.federation.managers import ManagersView
 from broker.federation.registry_service import RegistryService, VersionedStore
 from broker.gateway.registry_api import registry_routes
+from broker.gateway.registry_errors import registry_errors
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.ports import Clock
 from registry.model import Gestionnaire, Skills
@@ -52,7 +53,7 @@ async def registry_app(
     store = store or FakeGestionnaireStore()
     view = ManagersView(store, clock or ManualClock())
     service = RegistryService(store, check, view.refresh)
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[registry_errors])
     app.add_routes([*registry_routes(service), *registry_fhir_routes(service)])
     runner = web.AppRunner(app)
     await runner.setup()

@@ -66,7 +66,8 @@ class CannedStore:
                 return f"{base}/{type_}?_page={token}"
 
     def _fits(self, resource: Resource, values: dict[str, str]) -> bool:
-        subject = str(resource.get("subject", resource.get("patient", {})).get("reference", ""))
+        about: Resource = resource.get("subject") or resource.get("patient") or {}
+        subject = str(about.get("reference", ""))
         checks: dict[str, Callable[[str], bool]] = {
             "_id": lambda v: resource["id"] in v.split(","),
             "identifier": lambda v: _has_identifier(resource, v),

@@ -41,6 +41,7 @@ const server = createServer(async (request, response) => {
   response.writeHead(status, { 'Content-Type': 'application/fhir+json; charset=utf-8' });
   response.end(JSON.stringify(resource));
 });
+server.keepAliveTimeout = 60_000; // longer than clients keep idle connections: no race of the two
 server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => {
   console.log(JSON.stringify({ base_url: `http://127.0.0.1:${server.address().port}/fhir` }));
 });

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from broker.core.breaker import BREAKING, Breaker, BreakerPolicy, BreakerState
@@ -78,7 +80,7 @@ def test_intervals_double_to_the_bound_and_count_from_the_start_of_the_probe() -
         starts.append(now)
         assert breaker.begin_probe(now)
         breaker.probe_failed(now + 3.0, FailureKind.TIMEOUT)
-    assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == [10.0, 20.0, 30.0, 30.0, 30.0]
+    assert [b - a for a, b in itertools.pairwise(starts)] == [10.0, 20.0, 30.0, 30.0, 30.0]
     assert breaker.since == 0.0  # open since then, whatever was probed
     breaker.begin_probe(now + 30.0)
     breaker.probe_succeeded(now + 30.5)
