@@ -42,6 +42,7 @@ class FailureKind(StrEnum):
     ERROR = "error"  # 5xx
     REJECTED = "rejected"  # other 4xx: it did not take this request
     INVALID = "invalid"  # an answer that is no FHIR, truncated, too deep, of the wrong type
+    INCOMPLETE = "incomplete"  # it says there is more, and gives no way to it
     TOO_LARGE = "too-large"  # an answer over the size bound
     REDIRECT = "redirect"  # a redirect, or a link out of its registered base
     LOOP = "loop"  # the request came back to this federation

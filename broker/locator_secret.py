@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from broker.errors import ConfigurationError
@@ -44,9 +45,12 @@ def _generated(path: Path) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_name(f"{path.name}.{os.getpid()}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32) + "\n")
+            descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # mode 0600
+            draft = Path(name)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 # A hard link appears whole or not at all, and never replaces: of several processes one wins.
                 os.link(draft, path)

@@ -36,6 +36,7 @@ from broker.gateway.app import build_app
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.fhir_routes import FhirRoutes
 from broker.gateway.health import health_routes
+from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.settings import Settings
@@ -124,9 +125,10 @@ async def running_broker(
             options=_options(settings, own_id),
             skills_of=effective_skills,
         )
+        searches = SearchService(federation)
         reads = ReadService(federation)
         fhir = FhirRoutes(
-            searches=SearchService(federation),
+            searches=searches,
             reads=reads,
             histories=HistoryService(federation, reads),
             statement=lambda: federation_statement(
@@ -146,6 +148,7 @@ async def running_broker(
                 *fhir.routes(),
                 *registry_routes(registry),
                 *registry_fhir_routes(registry),
+                *plan_routes(searches.explain, max_count=settings.max_count),
                 *health_routes(lambda: bool(managers.stale_since is None)),
             ],
             max_request_bytes=settings.max_request_bytes,

@@ -92,6 +92,7 @@ class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
     interactions: Mapping[str, tuple[str, ...]] = {}  # type → FHIR interaction codes it declares
     search_params: Mapping[str, tuple[str, ...]] = {}
     unproven: tuple[str, ...] = ()
+    modifiers: tuple[str, ...] | None = None  # of exact, contains, not, missing, text, identifier: those that work
     chaining: bool | None = None  # chained criteria really filter
     include: bool | None = None  # _include brings the referenced resources
     iterate: bool | None = None  # _include:iterate too

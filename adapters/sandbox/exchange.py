@@ -137,7 +137,11 @@ def _translated(error: web.HTTPException) -> BrokerError:
 
 
 async def _form(request: web.Request) -> tuple[tuple[str, str], ...]:
-    """The parameters of a form body; none for any other body."""
+    """The parameters of a form body; none for any other body. Raises request.content-type for no UTF-8."""
     if request.content_type != FORM:
         return ()
-    return tuple((name, value) for name, value in (await request.post()).items() if isinstance(value, str))
+    try:
+        form = await request.post()
+    except (LookupError, UnicodeDecodeError):
+        raise RequestError("request.content-type") from None
+    return tuple((name, value) for name, value in form.items() if isinstance(value, str))

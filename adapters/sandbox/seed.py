@@ -10,10 +10,21 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from adapters.sandbox.seed_elements import (
+    Person,
+    Resource,
+    coding,
+    finess,
+    identifier,
+    luhn,
+    name,
+    participant,
+    period,
+    reference,
+)
 from adapters.sandbox.seed_places import FAMILIES, MEN, STREETS, TOWNS, WOMEN, Town
 from adapters.sandbox.statement import PROFILES
 from adapters.sandbox.store import fhir_instant
@@ -21,9 +32,6 @@ from broker.core.ins import INS_NIR_TEST, ins_key
 from broker.ports import Clock
 from registry.model import REGIONS
 
-Resource = dict[str, Any]
-
-_IDENTIFIER_TYPES: Final = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
 _R259: Final = (
     "https://mos.esante.gouv.fr/NOS/TRE_R259-HL7ParticipationFunction/FHIR/TRE-R259-HL7ParticipationFunction"
 )
@@ -53,15 +61,14 @@ _PCP: Final = (_R259, "PCP", "Médecin traitant")
 _PROVIDER: Final = (_R260, "PROV", "Professionnel de santé")
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
-    family: str
-    given: str
-    female: bool
-
-    @property
-    def gender(self) -> str:
-        return "female" if self.female else "male"
+_ID_STEMS: Final = {
+    "CareTeam": "cercle",
+    "Patient": "patient",
+    "Practitioner": "professionnel",
+    "PractitionerRole": "exercice",
+    "RelatedPerson": "contact",
+    "Organization": "structure",
+}
 
 
 def seed_region(region: str, circles: int, *, seed: int = 1, clock: Clock) -> list[Resource]:
@@ -96,14 +103,14 @@ class _Seeder:
     def _organization(self, number: int) -> Resource:
         town = self._pick(self._towns)
         kind = self._pick(("Maison de santé", "Centre hospitalier", "Dispositif d'appui à la coordination"))
-        siret = _luhn(_luhn(self._digits(8)) + self._digits(4))
+        siret = luhn(luhn(self._digits(8)) + self._digits(4))
         return self._add(
             "Organization",
             number,
             {
                 "identifier": [
-                    _identifier("FINEG", "https://finess.esante.gouv.fr", _finess(town, self._digits(6))),
-                    _identifier("SIRET", "https://sirene.fr", siret),
+                    identifier("FINEG", "https://finess.esante.gouv.fr", finess(town, self._digits(6))),
+                    identifier("SIRET", "https://sirene.fr", siret),
                 ],
                 "active": True,
                 "name": f"{kind} de {town.name} {number}",
@@ -115,14 +122,14 @@ class _Seeder:
     def _professional(self, number: int) -> Resource:
         person = self._person()
         profession = _PHYSICIAN if number % 2 else self._pick(_PROFESSIONS[1:])
-        rpps = _luhn("100" + self._digits(7))
+        rpps = luhn("100" + self._digits(7))
         practitioner = self._add(
             "Practitioner",
             number,
             {
-                "identifier": [_identifier("RPPS", "https://rpps.esante.gouv.fr", rpps, use="official")],
+                "identifier": [identifier("RPPS", "https://rpps.esante.gouv.fr", rpps, use="official")],
                 "active": True,
-                "name": [_name(person) | {"prefix": [_title(person, profession)]}],
+                "name": [name(person) | {"prefix": [_title(person, profession)]}],
                 "gender": person.gender,
             },
             f"{person.given} {person.family}, {profession[1]}",
@@ -133,9 +140,9 @@ class _Seeder:
             number,
             {
                 "active": True,
-                "practitioner": {"reference": _reference(practitioner)},
-                "organization": {"reference": _reference(structure)},
-                "code": [{"coding": [_coding(_G15, *profession)]}],
+                "practitioner": {"reference": reference(practitioner)},
+                "organization": {"reference": reference(structure)},
+                "code": [{"coding": [coding(_G15, *profession)]}],
             },
             f"{profession[1]} : {person.given} {person.family}",
         )
@@ -147,7 +154,7 @@ class _Seeder:
         first13 = (
             f"{2 if person.female else 1}{born:%y%m}{birthplace.insee}{self._random.randint(1, 989):03d}"
         )
-        name = _name(person) | {
+        name = name(person) | {
             "extension": [{"url": _GIVEN_LIST, "valueString": person.given}],
             "use": "official",
         }
@@ -179,7 +186,7 @@ class _Seeder:
                     },
                 ],
                 "identifier": [
-                    _identifier("INS-NIR-TEST", INS_NIR_TEST, first13 + ins_key(first13), use="official")
+                    identifier("INS-NIR-TEST", INS_NIR_TEST, first13 + ins_key(first13), use="official")
                 ],
                 "name": [name],
                 "gender": person.gender,
@@ -199,9 +206,9 @@ class _Seeder:
             {
                 "identifier": [{"system": self._system("contact"), "value": f"contact-{number}"}],
                 "active": True,
-                "patient": {"reference": _reference(patient)},
-                "relationship": [{"coding": [_coding(_R260, *role)]}],
-                "name": [_name(person)],
+                "patient": {"reference": reference(patient)},
+                "relationship": [{"coding": [coding(_R260, *role)]}],
+                "name": [name(person)],
                 "telecom": [{"system": "phone", "value": f"063998{self._digits(4)}"}],
                 "gender": person.gender,
                 "address": [self._address(self._pick(self._towns))],
@@ -229,10 +236,10 @@ class _Seeder:
                 "identifier": [{"system": self._system("cercle"), "value": f"{self._region}-{number:05d}"}],
                 "status": "inactive" if ended else "active",
                 "name": title,
-                "subject": {"reference": _reference(patient)},
-                "period": _period(start, end),
+                "subject": {"reference": reference(patient)},
+                "period": period(start, end),
                 "participant": self._participants(number, start, contacts, structure),
-                "managingOrganization": [{"reference": _reference(structure)}],
+                "managingOrganization": [{"reference": reference(structure)}],
             },
             title,
         )
@@ -243,17 +250,17 @@ class _Seeder:
         """Professionals, contacts, the structure; in each third circle somebody left and came back."""
         roles = self._random.sample(self._roles, self._random.randint(2, 4))
         roles.sort(key=lambda role: not _is_physician(role))
-        members = [_participant(role, _PROVIDER, start) for role in roles]
+        members = [participant(role, _PROVIDER, start) for role in roles]
         if _is_physician(roles[0]):
-            members[0] = _participant(roles[0], _PCP, start)
+            members[0] = participant(roles[0], _PCP, start)
         for contact in contacts:
             coding = contact["relationship"][0]["coding"][0]
-            members.append(_participant(contact, (_R260, coding["code"], coding["display"]), start))
-        members.append(_participant(structure, None, start))
+            members.append(participant(contact, (_R260, coding["code"], coding["display"]), start))
+        members.append(participant(structure, None, start))
         if number % 3 == 0:
             away = (self._today - start) / 3
-            again = dict(members[1], period=_period(start + 2 * away))
-            members[1] = dict(members[1], period=_period(start, start + away))
+            again = dict(members[1], period=period(start + 2 * away))
+            members[1] = dict(members[1], period=period(start, start + away))
             members.append(again)
         return members
 
@@ -276,9 +283,9 @@ class _Seeder:
         self._made.append(resource)
         return resource
 
-    def _person(self, family: str | None = None) -> _Person:
+    def _person(self, family: str | None = None) -> Person:
         female = self._random.random() < 0.5
-        return _Person(family or self._pick(FAMILIES), self._pick(WOMEN if female else MEN), female)
+        return Person(family or self._pick(FAMILIES), self._pick(WOMEN if female else MEN), female)
 
     def _address(self, town: Town) -> Resource:
         line = f"{self._random.randint(1, 120)} {self._pick(STREETS)}"
@@ -294,64 +301,12 @@ class _Seeder:
         return self._random.choice(choices)
 
 
-_ID_STEMS: Final = {
-    "CareTeam": "cercle",
-    "Patient": "patient",
-    "Practitioner": "professionnel",
-    "PractitionerRole": "exercice",
-    "RelatedPerson": "contact",
-    "Organization": "structure",
-}
-
-
-def _reference(resource: Resource) -> str:
-    return f"{resource['resourceType']}/{resource['id']}"
-
-
-def _coding(system: str, code: str, display: str) -> Resource:
-    return {"system": system, "code": code, "display": display}
-
-
-def _identifier(code: str, system: str, value: str, *, use: str | None = None) -> Resource:
-    stated = {"use": use} if use else {}
-    return stated | {
-        "type": {"coding": [{"system": _IDENTIFIER_TYPES, "code": code}]},
-        "system": system,
-        "value": value,
-    }
-
-
-def _name(person: _Person) -> Resource:
-    return {"family": person.family, "given": [person.given]}
-
-
-def _title(person: _Person, profession: tuple[str, str]) -> str:
+def _title(person: Person, profession: tuple[str, str]) -> str:
     return "Dr" if profession == _PHYSICIAN else "Mme" if person.female else "M."
-
-
-def _period(start: dt.date, end: dt.date | None = None) -> Resource:
-    period = {"start": start.isoformat()}
-    return period | ({"end": end.isoformat()} if end else {})
-
-
-def _participant(member: Resource, role: tuple[str, str, str] | None, start: dt.date) -> Resource:
-    stated = {"role": [{"coding": [_coding(*role)]}]} if role else {}
-    return stated | {"member": {"reference": _reference(member)}, "period": _period(start)}
 
 
 def _is_physician(role: Resource) -> bool:
     return bool(role["code"][0]["coding"][0]["code"] == _PHYSICIAN[0])
-
-
-def _finess(town: Town, digits: str) -> str:
-    """Nine characters: the department's two (overseas `97`), then a serial number."""
-    return town.department[:2] + digits + "0"
-
-
-def _luhn(digits: str) -> str:
-    """Digits with their Luhn check digit, as SIREN, SIRET and RPPS have one."""
-    doubled = [int(d) * (2 if place % 2 == 0 else 1) for place, d in enumerate(reversed(digits))]
-    return digits + str(-sum(d - 9 if d > 9 else d for d in doubled) % 10)
 
 
 assert set(TOWNS) == set(REGIONS)  # noqa: S101 - two tables that must name the same regions

@@ -70,7 +70,5 @@ def _keeping(names: Callable[[str], frozenset[str]]) -> Trim:
 
 
 def _is_choice(name: str, kept: frozenset[str]) -> bool:
-    """Whether a member is one form of a choice element asked for by its stem, as `deceasedBoolean` of
-    `deceased`.
-    """
+    """Whether a member is a form of a choice element that was asked for, as `deceasedBoolean` of `deceased`."""
     return any(name.startswith(stem) and stem in kept for stem in ("deceased", "multipleBirth"))

@@ -62,16 +62,21 @@ class ApiClient:
         path: str,
         *,
         body: object = None,
+        form: str | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
     ) -> Any:
         """The parsed JSON of a good answer, None where it has no body. `seconds` replaces the usual bound of 30.
 
+        `body` is sent as JSON, `form` as the encoded form that it is.
+
         Raises `ApiError` with what the broker said, or with what to do where none answers.
         """
-        sent = None if body is None else orjson.dumps(body)
-        kinds = {} if body is None else {"Content-Type": "application/json"}
+        sent = orjson.dumps(body) if body is not None else form.encode() if form is not None else None
+        kinds = {"Accept": "application/json, application/fhir+json"}
+        if sent is not None:
+            kinds["Content-Type"] = "application/json" if form is None else "application/x-www-form-urlencoded"
         options: dict[str, Any] = {}
         if seconds is not None:
             options["timeout"] = aiohttp.ClientTimeout(total=seconds)
@@ -113,5 +118,21 @@ def _parsed(status: int, content: bytes, url: str) -> Any:
     if status < 300:
         return document
     said = document if isinstance(document, dict) else {}
+    if said.get("resourceType") == "OperationOutcome":
+        said = _outcome_texts(said)
     unknown_fr, unknown_en = f"Le courtier a répondu {status}.", f"The broker answered {status}."
     raise ApiError(str(said.get("fr", unknown_fr)), str(said.get("en", unknown_en)), status=status)
+
+
+def _outcome_texts(outcome: dict[str, Any]) -> dict[str, str]:
+    """The first issue of the broker's own OperationOutcome, by language (see `broker.core.outcome`)."""
+    try:
+        details = outcome["issue"][0]["details"]
+        other = {
+            part["url"]: part for part in details["_text"]["extension"][0]["extension"]
+        }  # lang and content of the translation
+        texts = {other["lang"]["valueCode"]: other["content"]["valueString"]}
+        texts[outcome["language"]] = details["text"]
+    except (LookupError, TypeError):
+        return {}
+    return texts

@@ -18,21 +18,21 @@ from registry.model import REGIONS
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port ; 0 en prend un libre.")] = 9001,
-    region: Annotated[str, typer.Option(help="Code TRE_R30 de la région.")] = "53",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 9001,
+    region: Annotated[str, typer.Option(help="TRE_R30 code of the region.")] = "53",
     seed: Annotated[
-        str, typer.Option(help="Nombre de cercles inventés, ou fichier JSON (Bundle, tableau) ou NDJSON.")
+        str, typer.Option(help="How many made-up circles, or a file: Bundle, JSON array or NDJSON.")
     ] = "20",
-    host: Annotated[str, typer.Option(help="Adresse d'écoute.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Sert un Gestionnaire d'essai, en mémoire, jusqu'à Ctrl-C."""
+    """Serve a Gestionnaire in a box, in memory, until Ctrl-C."""
     if region not in REGIONS:
-        raise typer.BadParameter(f"région inconnue : {region}", param_hint="--region")
+        raise typer.BadParameter(f"unknown region {region}", param_hint="--region")
     try:
         resources = _resources(seed, region)
         asyncio.run(_serve(resources, region=region, host=host, port=port))
     except (OSError, BrokerError, ValueError) as error:
-        typer.echo(f"cds-broker sandbox : {_reason(error)}", err=True)
+        typer.echo(f"cds-broker sandbox: {_reason(error)}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -47,7 +47,7 @@ def read_seed(raw: bytes) -> list[dict[str, Any]]:
         bundled = content.get("resourceType") == "Bundle"
         content = [entry.get("resource") for entry in content.get("entry", [])] if bundled else [content]
     if not isinstance(content, list) or not all(isinstance(resource, dict) for resource in content):
-        raise ValueError("le fichier ne contient pas de ressources FHIR")
+        raise ValueError("the file holds no FHIR resources")
     return content
 
 
@@ -65,7 +65,7 @@ async def _serve(resources: list[dict[str, Any]], *, region: str, host: str, por
     async with running_sandbox(resources, host=host, port=port) as box:
         circles = len(box.store.live("CareTeam"))
         typer.echo(
-            f"Gestionnaire d'essai, {REGIONS[region]} : {box.base_url} ({circles} cercles). Ctrl-C l'arrête."
+            f"Sandbox Gestionnaire, {REGIONS[region]}: {box.base_url} ({circles} circles). Ctrl-C stops it."
         )
         await stop.wait()
 
@@ -73,7 +73,7 @@ async def _serve(resources: list[dict[str, Any]], *, region: str, host: str, por
 def _reason(error: Exception) -> str:
     """Why it did not start, without repeating what the file holds."""
     if isinstance(error, BrokerError):
-        return "le fichier contient autre chose que des ressources des six types du guide"
+        return "the file holds something else than resources of the guide's six types"
     if isinstance(error, orjson.JSONDecodeError):
-        return "le fichier n'est ni du JSON ni du NDJSON"
+        return "the file is neither JSON nor NDJSON"
     return str(error)

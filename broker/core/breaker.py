@@ -39,17 +39,23 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """`probe_interval` (seconds) doubles with each failed probe up to `max_interval`, which bounds
-    Retry-After too.
+    """How patient a breaker is; times in seconds.
+
+    `probe_interval` doubles with each failed probe up to `max_interval`, which bounds Retry-After too. None: six
+    times `probe_interval`.
     """
 
     threshold: int = 2
     probe_interval: float = 5.0
-    max_interval: float = 30.0
+    max_interval: float | None = None
 
     def __post_init__(self) -> None:
-        if self.threshold < 1 or not 0 < self.probe_interval <= self.max_interval:
+        if self.threshold < 1 or not 0 < self.probe_interval <= self.bound:
             raise ValueError("threshold >= 1 and 0 < probe_interval <= max_interval are required")
+
+    @property
+    def bound(self) -> float:
+        return 6 * self.probe_interval if self.max_interval is None else self.max_interval
 
 
 class Breaker:
@@ -127,7 +133,7 @@ class Breaker:
             return
         self.failures += 1
         self.last_kind = kind
-        self.interval = min(self.interval * 2, self._policy.max_interval)
+        self.interval = min(self.interval * 2, self._policy.bound)
         started = now if retry_after else self._probe_started
         self._open(self.since, max(now, started + self._wait(retry_after)))
 
@@ -137,7 +143,7 @@ class Breaker:
             self._open(self.since, now + self.interval)
 
     def _wait(self, retry_after: float | None) -> float:
-        return min(retry_after, self._policy.max_interval) if retry_after else self.interval
+        return min(retry_after, self._policy.bound) if retry_after else self.interval
 
     def _open(self, since: float, probe_at: float) -> None:
         self.state, self.since, self.probe_at = BreakerState.OPEN, since, probe_at

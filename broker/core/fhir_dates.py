@@ -52,9 +52,7 @@ def micros(instant: dt.datetime) -> int:
 
 
 def date_range(text: object) -> Range | None:
-    """The range of a FHIR date, dateTime or instant; None for anything else, such as a day that does not
-    exist.
-    """
+    """The range of a FHIR date, dateTime or instant; None for anything else, as for 30 February."""
     found = _DATE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None

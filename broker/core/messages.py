@@ -336,6 +336,13 @@ MESSAGES: Mapping[str, Message] = {
         "{name} ({region}) a donné une réponse invalide.",
         "{name} ({region}) gave an invalid answer.",
     ),
+    "manager.incomplete": Message(
+        502,
+        "warning",
+        "incomplete",
+        "{name} ({region}) n'a pas donné tous ses résultats.",
+        "{name} ({region}) did not give all its results.",
+    ),
     "manager.too-large": Message(
         502,
         "warning",

@@ -7,7 +7,7 @@ done here: a chain in steps, a filter, the order, the includes. What nobody can 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.core.query import Criterion, Include, SearchQuery
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
@@ -96,12 +96,9 @@ def _plan_one(
         own = translate(criterion, dialogue)
         if own is Verdict.NOTHING:
             return LeftOut(manager, "plan.elsewhere", asked.name)
-        if own is Verdict.EVERYTHING:
-            continue
-        assert isinstance(own, Criterion)
-        if own != criterion:
-            named = asked.name
-        translated.append((criterion, own))
+        if isinstance(own, Criterion):
+            named = asked.name if own != criterion else named
+            translated.append((criterion, own))
     if manager.status is Status.SUSPENDED:
         return LeftOut(manager, "plan.suspended")
     plan = _divide(query, translated, skills)
@@ -122,10 +119,12 @@ def _divide(
             if not _steps_known(own, query.type, skills):
                 return own.name
             (native if _chains_natively(own, query.type, skills) else chains).append(own)
-        elif own.parameter.name == "_source" or not knows(skills, query.type, own.parameter.name):
+            continue
+        sent, checked = _shared(own, query.type, skills)
+        if sent is not None:
+            native.append(sent)
+        if checked:
             filters.append(public)
-        else:
-            native.append(own)
     include_here = bool(query.includes) and not _includes_natively(query.includes, skills)
     return ManagerPlan(
         criteria=tuple(native),
@@ -137,6 +136,21 @@ def _divide(
     )
 
 
+def _shared(own: Criterion, searched: str, skills: Skills) -> tuple[Criterion | None, bool]:
+    """What of a criterion the manager is sent, and whether the broker must filter by it itself."""
+    if own.parameter.name == "_source" or not knows(skills, searched, own.parameter.name):
+        return None, True
+    if trusted(own.modifier, skills):
+        return own, False
+    # What is exactly so begins so: the plain criterion finds all of that, and more.
+    return (replace(own, modifier=None) if own.modifier == "exact" else None), True
+
+
+def trusted(modifier: str | None, skills: Skills) -> bool:
+    """Whether a manager is known to honour a modifier; many drop those that they do not know in silence."""
+    return modifier is None or modifier in (skills.modifiers or ())
+
+
 def knows(skills: Skills, resource_type: str, parameter: str) -> bool:
     """Whether a manager applies a parameter itself, as far as is known; a type that was never checked: it may."""
     names = skills.search_params.get(resource_type)
@@ -144,7 +158,11 @@ def knows(skills: Skills, resource_type: str, parameter: str) -> bool:
 
 
 def _chains_natively(criterion: Criterion, searched: str, skills: Skills) -> bool:
-    return bool(skills.chaining) and knows(skills, searched, criterion.chain[0].parameter.name)
+    return (
+        bool(skills.chaining)
+        and knows(skills, searched, criterion.chain[0].parameter.name)
+        and trusted(criterion.modifier, skills)
+    )
 
 
 def _steps_known(criterion: Criterion, searched: str, skills: Skills) -> bool:
@@ -154,6 +172,8 @@ def _steps_known(criterion: Criterion, searched: str, skills: Skills) -> bool:
         if not knows(skills, owner, link.parameter.name):
             return False
         owner = link.target
+    if criterion.modifier != "exact" and not trusted(criterion.modifier, skills):
+        return False
     return knows(skills, criterion.type, criterion.parameter.name)
 
 

@@ -6,11 +6,11 @@ cannot match anything there, or is true of everything there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from broker.core.identity import split_public_id
+from broker.core.identity import public_id, split_public_id
 from broker.core.query import Criterion
 from broker.core.query_values import unescape
 from broker.core.search_parameters import ParamType
@@ -54,7 +54,7 @@ def translate(criterion: Criterion, dialogue: Dialogue) -> Translated:
     if criterion.parameter.name == "_id":
         return _by_ids(criterion, dialogue)
     if criterion.parameter.type is ParamType.REFERENCE and criterion.modifier != "identifier":
-        return _kept(criterion, [_local_reference(value, dialogue) for value in criterion.values])
+        return _by_references(criterion, dialogue)
     if criterion.parameter.name == "_tag" and not dialogue.is_broker:
         return _by_region(criterion, dialogue)
     return criterion
@@ -101,16 +101,37 @@ def _by_ids(criterion: Criterion, dialogue: Dialogue) -> Translated:
     return kept
 
 
-def _local_reference(value: str, dialogue: Dialogue) -> str | None:
+def _by_references(criterion: Criterion, dialogue: Dialogue) -> Translated:
+    """References with their types, always: some servers find nothing by a bare id, nor by `:Type`."""
+    kinds = criterion.parameter.targets if criterion.modifier is None else (criterion.modifier,)
+    values = [one for value in criterion.values for one in _local_references(value, kinds, dialogue)]
+    return replace(criterion, modifier=None, values=tuple(values)) if values else Verdict.NOTHING
+
+
+def _local_references(value: str, kinds: Sequence[str], dialogue: Dialogue) -> list[str]:
     reference = unescape(value)
     if reference.startswith(dialogue.public_base + "/"):
         reference = reference[len(dialogue.public_base) + 1 :]
     elif ":" in reference:  # a URL elsewhere, a urn: nobody's public id, so anybody may hold it
-        return value
-    reference = reference.partition("/_history/")[0]
-    kind, slash, public_id = reference.rpartition("/")
+        return [value]
+    kind, _, public_id = reference.partition("/_history/")[0].rpartition("/")
     local = dialogue.local_id(public_id)
-    return None if local is None else kind + slash + local
+    if local is None:
+        return []
+    return [f"{one}/{local}" for one in ([kind] if kind else kinds)]
+
+
+def in_public_terms(criterion: Criterion, slug: str) -> Criterion:
+    """A criterion in a manager's own ids as one over resources in public terms: `translate` undone."""
+    if criterion.parameter.name == "_id":
+        return replace(criterion, values=tuple(public_id(slug, value) for value in criterion.values))
+    if criterion.parameter.type is not ParamType.REFERENCE or criterion.modifier is not None:
+        return criterion
+    values = []
+    for value in criterion.values:
+        kind, slash, local = value.rpartition("/")
+        values.append(value if ":" in value else f"{kind}{slash}{public_id(slug, local)}")
+    return replace(criterion, values=tuple(values))
 
 
 def _by_region(criterion: Criterion, dialogue: Dialogue) -> Translated:

@@ -92,9 +92,7 @@ def _split_pipe(value: str) -> tuple[str, str, str]:
 
 
 def _token_test(name: str, value: str) -> ValueTest:
-    """Codes compare without case, as FHIR advises where a code system does not say; ids and systems with
-    case.
-    """
+    """Codes compare without case, as FHIR advises where a code system is silent; ids and systems with it."""
     system, code = split_token(value)
     if not system and not code:
         return _never
@@ -216,9 +214,7 @@ def reference_text(element: Any) -> str | None:
 
 
 def may_point_to(element: Any, targets: tuple[str, ...], base: str = "") -> bool:
-    """Whether a reference may be one of the parameter's: its type, where it can be known, is among the
-    targets.
-    """
+    """Whether a reference's type, where it can be known, is among the targets."""
     if not targets:
         return True
     text = reference_text(element)

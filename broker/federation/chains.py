@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.core.bundle import read_searchset
+import orjson
+
+from broker.core.bundle import Entry, read_searchset
 from broker.core.identity import Origin
 from broker.core.manager_failure import failed
+from broker.core.matching import predicate
 from broker.core.query import Criterion
-from broker.core.routing import Ask, knows
+from broker.core.routing import Ask, knows, trusted
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
@@ -36,27 +39,31 @@ async def resolve_chains(
         first = criterion.chain[0]
         reference = replace(criterion, parameter=first.parameter, type=searched, chain=(), modifier=None)
         if knows(ask.skills, searched, first.parameter.name):
-            native.append(replace(reference, values=tuple(f"{kind}/{local}" for kind, local, _ in found)))
+            native.append(
+                replace(reference, values=tuple(f"{entry.type}/{entry.local_id}" for entry in found))
+            )
         else:
-            filters.append(replace(reference, values=tuple(f"{kind}/{public}" for kind, _, public in found)))
+            filters.append(
+                replace(reference, values=tuple(f"{entry.type}/{entry.public_id}" for entry in found))
+            )
     return native, filters
-
-
-_Actor = tuple[str, str, str]
-"""Type, the manager's id, public id."""
 
 
 async def _actors(
     criterion: Criterion, calls: ManagerCalls, origin: Origin, context: RequestContext, limit: int
-) -> list[_Actor]:
+) -> list[Entry]:
     """The resources that the first link must point to."""
     last = replace(criterion, chain=())
-    found = await _search(last.type, last.name, last.value, calls, origin, context, limit)
+    sent = last if trusted(last.modifier, calls.skills) else replace(last, modifier=None)
+    found = await _search(last.type, sent.name, sent.value, calls, origin, context, limit)
+    if sent is not last:
+        holds = predicate(last, base=origin.public_base, now=context.clock.now())
+        found = [entry for entry in found if holds(orjson.loads(entry.raw))]
     owners = [link.target for link in criterion.chain]
     for link, owner in zip(reversed(criterion.chain[1:]), reversed(owners[:-1]), strict=True):
         if not found:
             return []
-        references = ",".join(f"{kind}/{local}" for kind, local, _ in found)
+        references = ",".join(f"{entry.type}/{entry.local_id}" for entry in found)
         found = await _search(owner, link.parameter.name, references, calls, origin, context, limit)
     return found
 
@@ -69,20 +76,18 @@ async def _search(
     origin: Origin,
     context: RequestContext,
     limit: int,
-) -> list[_Actor]:
+) -> list[Entry]:
     pairs = [(name, value), ("_count", str(limit))]
     body = await calls.search(resource_type, pairs, context)
-    found: list[_Actor] = []
+    found: list[Entry] = []
     aliases: dict[str, str] = {}
     seen: set[str] = set()
     while True:
         bundle = read_searchset(body, origin, resource_type, aliases)
-        found += [
-            (entry.type, entry.local_id, entry.public_id) for entry in bundle.entries if entry.mode == "match"
-        ]
-        if len(found) > limit:
-            raise _too_many(calls, name)
+        found += [entry for entry in bundle.entries if entry.mode == "match"]
         url = calls.next_url(bundle.next_url)
+        if len(found) > limit or (url is None and len(found) < (bundle.total or 0)):
+            raise _too_many(calls, name)
         if url is None:
             return found
         if url in seen:

@@ -5,8 +5,7 @@ One slow or broken manager costs nobody but itself (federation, section 3):
 - A manager takes at most `max_connections` requests at a time. Others wait a bounded while, inside their own
   deadline, in a bounded queue, and are then told `busy`.
 - No request is given more than the manager's own `timeout`, however patient the caller.
-- The breaker (`broker.core.breaker`) judges results. While it is open a request fails at once and nothing is
-  sent.
+- The breaker (`broker.core.breaker`) judges results. While it is open a request fails at once, unsent.
 - Finding out that a manager is back is the work of one background task per open breaker. It sends one cheap
   probe per interval; no person's search ever waits for it.
 
@@ -35,7 +34,7 @@ from registry.model import Gestionnaire, Registered, SearchMethod, Status
 _PATIENCE = 0.5  # share of a manager's own deadline from which a timeout is its failure
 _WAITERS_PER_CONNECTION = 8
 _PROBE = (("_count", "1"), ("_elements", "identifier"))
-_HEALTHY = BreakerPolicy()
+_POLICY = BreakerPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class ManagerGuard:
         *,
         default_timeout: float = 5.0,
         queue_wait: float = 1.0,
-        policy: BreakerPolicy = _HEALTHY,
+        policy: BreakerPolicy = _POLICY,
         on_change: Callable[[ManagerHealth], None] | None = None,
     ) -> None:
         self._client = client
@@ -139,9 +138,7 @@ class ManagerGuard:
     def state(self, slug: str) -> ManagerHealth | None:
         """The health of a registered manager; None where it was not asked yet, or is no longer registered."""
         lane = self._lanes.get(slug)
-        if lane is None or self._current(lane) is None:
-            return None
-        return self._health(lane)
+        return None if lane is None or self._current(lane) is None else self._health(lane)
 
     def states(self) -> Mapping[str, ManagerHealth]:
         return {slug: health for slug in list(self._lanes) if (health := self.state(slug)) is not None}

@@ -16,6 +16,7 @@ from broker.core.merge import Found
 from broker.core.query import Criterion, SearchQuery, SortKey
 from broker.core.routing import Ask
 from broker.core.sort_key import instant_prefix, is_newest_first, sort_prefix
+from broker.core.translation import in_public_terms
 from broker.errors import FailureKind, ManagerError
 from broker.federation.chains import resolve_chains
 from broker.federation.context import RequestContext
@@ -33,6 +34,7 @@ class FetchedPage:
     total: int | None
     problems: tuple[str, ...] = ()
     outcomes: tuple[bytes, ...] = ()
+    incomplete: bool = False  # the manager says that it has more, and gives no way to it
 
 
 @dataclass(slots=True)
@@ -71,13 +73,25 @@ class ManagerSearch:
         if native is None:
             return FetchedPage([], [], None, 0)
         if url is None:
-            body = await self.calls.search(self.query.type, self._pairs(native), self.context)
+            bundle = await self._first(native)
         else:
             self._never_twice(url)
-            body = await self.calls.follow(url, self.context)
-        bundle = read_searchset(body, self.origin, self.query.type, self.aliases, self.known_origins)
+            bundle = self._read(await self.calls.follow(url, self.context))
         self._check_ignored(bundle, native)
         return self._in_order(bundle, [*filters, *self._ignored], url)
+
+    async def _first(self, native: list[Criterion]) -> ManagerBundle:
+        """The first page; of a manager that gives no way to a second one, as much as it takes to have all."""
+        bundle = self._read(await self._search(native, self.size))
+        if _cut_off(bundle) and bundle.total is not None and bundle.total <= self.bound:
+            return self._read(await self._search(native, bundle.total))
+        return bundle
+
+    async def _search(self, native: list[Criterion], size: int) -> bytes:
+        return await self.calls.search(self.query.type, self._pairs(native, size), self.context)
+
+    def _read(self, body: bytes) -> ManagerBundle:
+        return read_searchset(body, self.origin, self.query.type, self.aliases, self.known_origins)
 
     async def _criteria(self) -> tuple[list[Criterion] | None, list[Criterion]]:
         """What is asked and what is filtered here, chains resolved; (None, …) where nothing can match."""
@@ -94,9 +108,9 @@ class ManagerSearch:
         native, filters = self._resolved
         return [*plan.criteria, *native], [*plan.filters, *filters]
 
-    def _pairs(self, native: list[Criterion]) -> Pairs:
+    def _pairs(self, native: list[Criterion], size: int) -> Pairs:
         own = [(criterion.name, criterion.value) for criterion in native[len(self.ask.plan.criteria) :]]
-        return own + request_pairs(self.query, self.ask.plan, self.sort, self.size)
+        return own + request_pairs(self.query, self.ask.plan, self.sort, size)
 
     def _never_twice(self, url: str) -> None:
         """A `next` that leads back to a page already read would be followed for ever."""
@@ -109,8 +123,9 @@ class ManagerSearch:
         for criterion in silently_ignored(bundle.self_url, native):
             if criterion.chain:
                 raise failed_criterion(self.ask, criterion)
-            if criterion not in self._ignored:
-                self._ignored.append(criterion)
+            public = in_public_terms(criterion, self.origin.slug)
+            if public not in self._ignored:
+                self._ignored.append(public)
 
     def _in_order(self, bundle: ManagerBundle, filters: list[Criterion], url: str | None) -> FetchedPage:
         tests = [self._predicate(criterion) for criterion in filters]
@@ -132,7 +147,9 @@ class ManagerSearch:
         if next_url is not None and next_url == url:
             raise failed(self.ask.manager, FailureKind.INVALID, detail="next link repeats")
         total = None if tests else bundle.total
-        return FetchedPage(found, others, next_url, total, bundle.problems, bundle.outcomes)
+        return FetchedPage(
+            found, others, next_url, total, bundle.problems, bundle.outcomes, url is None and _cut_off(bundle)
+        )
 
     def _predicate(self, criterion: Criterion) -> Predicate:
         return predicate(criterion, base=self.origin.public_base, now=self.context.clock.now())
@@ -141,6 +158,11 @@ class ManagerSearch:
         self.candidates += read
         if self.candidates > self.bound:
             raise failed_criterion(self.ask, criterion)
+
+
+def _cut_off(bundle: ManagerBundle) -> bool:
+    """Whether a first page is the last although its total says there is more; some servers count includes in it too."""
+    return bundle.next_url is None and bundle.total is not None and bundle.total > len(bundle.entries)
 
 
 def failed_criterion(ask: Ask, criterion: Criterion) -> ManagerError:

@@ -90,6 +90,8 @@ class PageRun:
         self.others.setdefault(slug, []).extend(answer.others)
         if answer.problems or answer.outcomes:
             self._note(slug, answer)
+        if answer.incomplete:
+            self._take_in(slug, failed(self.sources[slug].manager, FailureKind.INCOMPLETE))
         if stream.tie_length() > self.bound:
             self._take_in(slug, failed(self.sources[slug].manager, FailureKind.INVALID))
 

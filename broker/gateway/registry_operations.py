@@ -16,12 +16,49 @@ from registry.model import REGIONS, Gestionnaire, Registered, Status
 COLLECTION: Final = "/registry/gestionnaires"
 ONE: Final = COLLECTION + "/{id}"
 OPENAPI_PATH: Final = "/registry/openapi.json"
+PLAN_PATH: Final = "/registry/plan"
 
 
 class GestionnaireList(msgspec.Struct, frozen=True):
     """The answer to the listing, in the order of the slugs."""
 
     gestionnaires: tuple[Registered, ...]
+
+
+class SearchToPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`search`: a type and its parameters, as in a URL: `CareTeam?patient.family=…`."""
+
+    search: str
+
+
+class ManagerInPlan(msgspec.Struct, frozen=True):
+    """One manager in the plan of a search. `reason` is a key of the table of messages, `fr` and `en` its texts.
+
+    Criteria by name, never with their values: `native` ones it applies itself; `resolved_here` are chains that the
+    broker resolves for it in steps; `filtered_here` ones the broker applies to its results.
+    """
+
+    id: str
+    name: str
+    region: str
+    asked: bool
+    reason: str
+    fr: str
+    en: str
+    native: tuple[str, ...] = ()
+    resolved_here: tuple[str, ...] = ()
+    filtered_here: tuple[str, ...] = ()
+    includes_here: bool = False
+    sorted_here: bool = False
+
+
+class SearchPlan(msgspec.Struct, frozen=True):
+    """Who a search asks. `ignored` names the parameters that were not understood. Managers by slug."""
+
+    type: str
+    criteria: tuple[str, ...]
+    ignored: tuple[str, ...]
+    managers: tuple[ManagerInPlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +181,33 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
+PLAN: Final = Operation(
+    "plan",
+    "POST",
+    PLAN_PATH,
+    "Expliquer qui une recherche interroge, et pourquoi / Explain who a search asks, and why",
+    200,
+    SearchPlan,
+    body=SearchToPlan,
+    errors=(400, 404, 413, 415, 503),
+)
+"""Served by `broker.gateway.plan_api`, which has the searches to ask."""
+
+
 def openapi_document() -> dict[str, Any]:
-    """OpenAPI 3.1 for `OPERATIONS`; the schemas are those of the structs that the code encodes."""
-    types = [Gestionnaire, Registered, GestionnaireList, Problem, ProblemType]
+    """OpenAPI 3.1 for `OPERATIONS` and `PLAN`; the schemas are those of the structs that the code encodes."""
+    types = [
+        Gestionnaire,
+        Registered,
+        GestionnaireList,
+        SearchToPlan,
+        SearchPlan,
+        Problem,
+        ProblemType,
+    ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in (*OPERATIONS, PLAN):
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",

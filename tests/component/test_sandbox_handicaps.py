@@ -174,7 +174,7 @@ async def test_the_command_serves_and_stops_at_a_signal(sent: signal.Signals) ->
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
         assert "Corse" in line
-        assert "3 cercles" in line
+        assert "3 circles" in line
         process.send_signal(sent)
         assert await asyncio.wait_for(process.wait(), 10) == 0
     finally:

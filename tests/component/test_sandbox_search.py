@@ -313,3 +313,10 @@ async def test_xml(box: Box) -> None:
 async def test_a_search_body_must_be_a_form(box: Box) -> None:
     assert (await box.send("POST", "CareTeam/_search", body={})).status == 415
     assert (await box.send("POST", "CareTeam/_search")).status == 200
+
+    form = "application/x-www-form-urlencoded"
+    for body, charset in ((b"status=active", "; charset=nonsense"), (b"status=\xff", "")):
+        reply = await box.send(
+            "POST", "CareTeam/_search", body=body, headers={"Content-Type": form + charset}
+        )
+        assert (reply.status, reply.issues) == (415, ["request.content-type"])

@@ -98,13 +98,13 @@ class BreakerMachine(RuleBasedStateMachine):
         scheduled = self.breaker.probe_at is not None
         assert scheduled == (self.breaker.state is BreakerState.OPEN)
         if self.breaker.probe_at is not None:
-            assert self.breaker.probe_at - self.now <= POLICY.max_interval
-        assert POLICY.probe_interval <= self.breaker.interval <= POLICY.max_interval
+            assert self.breaker.probe_at - self.now <= POLICY.bound
+        assert POLICY.probe_interval <= self.breaker.interval <= POLICY.bound
 
     def teardown(self) -> None:
         """Whatever happened: let the bound pass, let one probe succeed, and it is closed."""
         if self.breaker.state is BreakerState.OPEN:
-            self.now += POLICY.max_interval
+            self.now += POLICY.bound
             assert self.breaker.begin_probe(self.now)
         self.breaker.probe_succeeded(self.now)
         assert self.breaker.state is BreakerState.CLOSED

@@ -10,8 +10,12 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from broker.core.query import SearchQuery
+from broker.core.routing import Plan
+from broker.errors import RequestError
 from broker.federation.managers import ManagersView
 from broker.federation.registry_service import RegistryService, VersionedStore
+from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_errors import registry_errors
 from broker.gateway.registry_fhir import registry_fhir_routes
@@ -23,6 +27,11 @@ from tests.support.fake_stores import FakeGestionnaireStore, ManualClock
 async def skilled(manager: Gestionnaire) -> Skills:
     """A check that finds the same at everybody."""
     return Skills(checked_at="2026-01-01T00:00:00Z", chaining=False, lacks=("chaining",))
+
+
+async def no_plan(query: SearchQuery) -> Plan:
+    """There is no search behind this application; its plan route is here to be described."""
+    raise RequestError("federation.no-manager")
 
 
 @dataclass
@@ -54,7 +63,8 @@ async def registry_app(
     view = ManagersView(store, clock or ManualClock())
     service = RegistryService(store, check, view.refresh)
     app = web.Application(client_max_size=64 * 1024, middlewares=[registry_errors])
-    app.add_routes([*registry_routes(service), *registry_fhir_routes(service)])
+    app.add_routes([*registry_routes(service), *plan_routes(no_plan, max_count=200)])
+    app.add_routes(registry_fhir_routes(service))
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -117,7 +117,13 @@ def test_retry_after_zero_asks_for_nothing() -> None:
     assert breaker.failure(0, FailureKind.BUSY, 0.0, retry_after=0.0) is False
 
 
-@pytest.mark.parametrize("values", [{"threshold": 0}, {"probe_interval": 0.0}, {"probe_interval": 60.0}])
+def test_the_bound_follows_the_interval_unless_it_is_said() -> None:
+    assert BreakerPolicy().bound == 30.0
+    assert BreakerPolicy(probe_interval=0.2).bound == pytest.approx(1.2)
+    assert BreakerPolicy(probe_interval=60.0, max_interval=60.0).bound == 60.0
+
+
+@pytest.mark.parametrize("values", [{"threshold": 0}, {"probe_interval": 0.0}, {"max_interval": 4.0}])
 def test_a_policy_that_cannot_work_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="required"):
         BreakerPolicy(**values)  # type: ignore[arg-type]
