@@ -18,9 +18,9 @@ from adapters.sandbox.seed_elements import (
     Resource,
     coding,
     finess,
+    human_name,
     identifier,
     luhn,
-    name,
     participant,
     period,
     reference,
@@ -129,7 +129,7 @@ class _Seeder:
             {
                 "identifier": [identifier("RPPS", "https://rpps.esante.gouv.fr", rpps, use="official")],
                 "active": True,
-                "name": [name(person) | {"prefix": [_title(person, profession)]}],
+                "name": [human_name(person) | {"prefix": [_title(person, profession)]}],
                 "gender": person.gender,
             },
             f"{person.given} {person.family}, {profession[1]}",
@@ -154,7 +154,7 @@ class _Seeder:
         first13 = (
             f"{2 if person.female else 1}{born:%y%m}{birthplace.insee}{self._random.randint(1, 989):03d}"
         )
-        name = name(person) | {
+        name = human_name(person) | {
             "extension": [{"url": _GIVEN_LIST, "valueString": person.given}],
             "use": "official",
         }
@@ -208,7 +208,7 @@ class _Seeder:
                 "active": True,
                 "patient": {"reference": reference(patient)},
                 "relationship": [{"coding": [coding(_R260, *role)]}],
-                "name": [name(person)],
+                "name": [human_name(person)],
                 "telecom": [{"system": "phone", "value": f"063998{self._digits(4)}"}],
                 "gender": person.gender,
                 "address": [self._address(self._pick(self._towns))],

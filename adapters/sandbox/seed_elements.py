@@ -41,13 +41,12 @@ def identifier(code: str, system: str, value: str, *, use: str | None = None) ->
     }
 
 
-def name(person: Person) -> Resource:
+def human_name(person: Person) -> Resource:
     return {"family": person.family, "given": [person.given]}
 
 
 def period(start: dt.date, end: dt.date | None = None) -> Resource:
-    period = {"start": start.isoformat()}
-    return period | ({"end": end.isoformat()} if end else {})
+    return {"start": start.isoformat()} | ({"end": end.isoformat()} if end else {})
 
 
 def participant(member: Resource, role: tuple[str, str, str] | None, start: dt.date) -> Resource:

@@ -143,8 +143,7 @@ class Store:
     def load(self, resources: Iterable[Mapping[str, Any] | bytes]) -> int:
         """Take resources over as they are, with their ids and `meta.lastUpdated` where they have them.
 
-        Raises request.bad-resource for what is no resource of the guide's types. Returns how many were
-        loaded.
+        Raises request.bad-resource for what is no resource of the guide's types. Returns how many there were.
         """
         loading: list[tuple[dt.datetime, str, str, bytes]] = []
         for resource in resources:

@@ -13,6 +13,7 @@ import typer
 from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.seed import seed_region
+from broker.commands.terminal import FAILED, run
 from broker.errors import BrokerError
 from registry.model import REGIONS
 
@@ -30,10 +31,10 @@ def sandbox(
         raise typer.BadParameter(f"unknown region {region}", param_hint="--region")
     try:
         resources = _resources(seed, region)
-        asyncio.run(_serve(resources, region=region, host=host, port=port))
+        run(_serve(resources, region=region, host=host, port=port))
     except (OSError, BrokerError, ValueError) as error:
         typer.echo(f"cds-broker sandbox: {_reason(error)}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED) from None
 
 
 def read_seed(raw: bytes) -> list[dict[str, Any]]:

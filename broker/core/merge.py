@@ -39,7 +39,8 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     """Where a manager's stream goes on: one of its pages, and what is known of it.
 
     `url`: the manager's own page link (None: its first page). `tail`: the number of that page's first match in the
-    tail, where the stream is in its tail. `whole`: it is read whole and sorted here. `failed`: it gave up on an earlier page and is named on every later one.
+    tail, where the stream is in its tail. `whole`: it is read whole and sorted here. `failed`: it gave up on an earlier
+    page and is named on every later one.
     """
 
     url: str | None = None
@@ -76,7 +77,8 @@ class Stream(Generic[T]):
         self.unsorted = False  # it did not keep the order and was sorted here, or put in the tail
         self.in_tail = position.tail is not None
         self.next_url = position.url
-        self._bound = bound
+        # What was sorted whole on one page must be on the next, or matches would change their places.
+        self._bound = None if position.whole else bound
         self._fresh = fresh
         self._collecting = position.whole or (position.url is None and not sorts and not self.in_tail)
         self._sorted_here = self._collecting
@@ -123,7 +125,7 @@ class Stream(Generic[T]):
         """A stream being sorted here: complete, or too long and put in the tail."""
         if self.exhausted:
             self._collecting = False
-        elif sum(len(page.keyed) for page in self._pages) > self._bound:
+        elif self._bound is not None and sum(len(page.keyed) for page in self._pages) > self._bound:
             self._collecting = False
             pages, self._pages = self._pages, []
             for page in pages:

@@ -598,6 +598,13 @@ MESSAGES: Mapping[str, Message] = {
         "Impossible d'écouter sur {host}, port {port} ({reason}) : voir --host et --port.",
         "Cannot listen on {host}, port {port} ({reason}): see --host and --port.",
     ),
+    "demo.not-started": Message(
+        500,
+        "fatal",
+        "exception",
+        "Le gestionnaire de démonstration {slug} n'a pas démarré.",
+        "The demonstration manager {slug} did not start.",
+    ),
     "config.embedded-store": Message(
         500,
         "fatal",

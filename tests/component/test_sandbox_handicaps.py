@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from adapters.clock import SystemClock
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.seed import seed_region
+from broker.commands.sandbox import sandbox
 from broker.core.search_parameters import PARAMETERS, TYPES
 from tests.support.fake_clock import FakeClock
 from tests.support.sandbox_http import Box, Json, Reply, boxed
@@ -197,3 +201,22 @@ async def test_ten_thousand_resources_answer_quickly() -> None:
             started = clock.monotonic()
             assert (await box.search("CareTeam", *pairs)).json["total"] > 0
             assert clock.monotonic() - started < limit, pairs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--region", "99"], 2),
+        (["--seed", "no-such-file.json"], 1),
+        (["--seed", "SEED"], 1),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_serve(tmp_path: Path, arguments: list[str], code: int) -> None:
+    (tmp_path / "seed.json").write_text('[{"resourceType":"Basic","note":"secret"}]')
+    app = typer.Typer()
+    app.command()(sandbox)
+    given = [str(tmp_path / "seed.json") if argument == "SEED" else argument for argument in arguments]
+    result = CliRunner().invoke(app, ["--port", "0", *given])
+    assert result.exit_code == code
+    assert "secret" not in result.output
+    assert "Traceback" not in result.output
