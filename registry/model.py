@@ -81,18 +81,22 @@ class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `search_params` maps a resource type to the names of the search parameters that work there; a type that is absent
     is not known. `unproven` names those of them (`CareTeam.end`) that were counted on the statement's word alone, for
-    want of something to try them with. `lacks` holds one stable key per thing that is missing (`chaining`,
-    `param:CareTeam:end`); `broker.core.dialects.describe_lacks` says them in words.
+    want of something to try them with, and the modifiers (`:text`) that could not be tried and so are not trusted.
+    `lacks` holds one stable key per thing that is missing (`chaining`, `param:CareTeam:end`, `modifier:exact`);
+    `broker.core.lacks.describe_lacks` says them in words.
     """
 
     checked_at: str | None = None  # RFC 3339 instant of the last check
+    unsettled: int = 0  # checks in a row that left questions open, for want of something to try them with
     software: str | None = None
     fhir_version: str | None = None
     formats: tuple[str, ...] = ()
     interactions: Mapping[str, tuple[str, ...]] = {}  # type → FHIR interaction codes it declares
     search_params: Mapping[str, tuple[str, ...]] = {}
     unproven: tuple[str, ...] = ()
-    modifiers: tuple[str, ...] | None = None  # of exact, contains, not, missing, text, identifier: those that work
+    modifiers: tuple[str, ...] | None = (
+        None  # of exact, contains, not, missing, text, identifier: those that work
+    )
     chaining: bool | None = None  # chained criteria really filter
     include: bool | None = None  # _include brings the referenced resources
     iterate: bool | None = None  # _include:iterate too

@@ -13,6 +13,23 @@ from collections.abc import Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from adapters.sandbox.seed_codes import (
+    BIRTHPLACE,
+    CATEGORIES,
+    CONTACTS,
+    G15,
+    GIVEN_LIST,
+    INSEE,
+    LOINC,
+    PATIENT_INS,
+    PCP,
+    PHYSICIAN,
+    PROFESSIONS,
+    PROVIDER,
+    R13,
+    R260,
+    RELIABILITY,
+)
 from adapters.sandbox.seed_elements import (
     Person,
     Resource,
@@ -25,41 +42,13 @@ from adapters.sandbox.seed_elements import (
     period,
     reference,
 )
+from adapters.sandbox.seed_history import with_earlier_states
 from adapters.sandbox.seed_places import FAMILIES, MEN, STREETS, TOWNS, WOMEN, Town
 from adapters.sandbox.statement import PROFILES
 from adapters.sandbox.store import fhir_instant
 from broker.core.ins import INS_NIR_TEST, ins_key
 from broker.ports import Clock
 from registry.model import REGIONS
-
-_R259: Final = (
-    "https://mos.esante.gouv.fr/NOS/TRE_R259-HL7ParticipationFunction/FHIR/TRE-R259-HL7ParticipationFunction"
-)
-_R260: Final = "https://mos.esante.gouv.fr/NOS/TRE_R260-HL7RoleClass/FHIR/TRE-R260-HL7RoleClass"
-_G15: Final = "https://mos.esante.gouv.fr/NOS/TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante"
-_R13: Final = "https://mos.esante.gouv.fr/NOS/TRE_R13-Commune/FHIR/TRE-R13-Commune"
-_INSEE: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-address-insee-code"
-_BIRTHPLACE: Final = "http://hl7.org/fhir/StructureDefinition/patient-birthPlace"
-_PATIENT_INS: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-patient-ins"
-_RELIABILITY: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability"
-_GIVEN_LIST: Final = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-patient-birth-list-given-name"
-
-_PHYSICIAN: Final = ("10", "Médecin")
-_PROFESSIONS: Final = (
-    _PHYSICIAN,
-    ("60", "Infirmier"),
-    ("21", "Pharmacien"),
-    ("70", "Masseur-Kinésithérapeute"),
-    ("91", "Orthophoniste"),
-)
-_CONTACTS: Final = (
-    ("GUARD", "Responsable légal"),
-    ("QUAL", "Personne de confiance"),
-    ("CAREGIVER", "Aidant"),
-)
-_PCP: Final = (_R259, "PCP", "Médecin traitant")
-_PROVIDER: Final = (_R260, "PROV", "Professionnel de santé")
-
 
 _ID_STEMS: Final = {
     "CareTeam": "cercle",
@@ -74,7 +63,8 @@ _ID_STEMS: Final = {
 def seed_region(region: str, circles: int, *, seed: int = 1, clock: Clock) -> list[Resource]:
     """Circles of a region (TRE_R30 code) with everybody in them, references before referrers.
 
-    Changes are spread over the year before the clock's present day. Raises KeyError for an unknown region.
+    A circle that changed comes once for each of its states, the present one last. Changes are spread over
+    the year before the clock's present day. Raises KeyError for an unknown region.
     """
     return _Seeder(region, seed, clock.now()).resources(circles)
 
@@ -104,6 +94,7 @@ class _Seeder:
         town = self._pick(self._towns)
         kind = self._pick(("Maison de santé", "Centre hospitalier", "Dispositif d'appui à la coordination"))
         siret = luhn(luhn(self._digits(8)) + self._digits(4))
+        part_of = {"partOf": {"reference": reference(self._structures[0])}} if number % 2 == 0 else {}
         return self._add(
             "Organization",
             number,
@@ -115,13 +106,14 @@ class _Seeder:
                 "active": True,
                 "name": f"{kind} de {town.name} {number}",
                 "address": [self._address(town)],
-            },
+            }
+            | part_of,
             f"{kind} de {town.name} {number}",
         )
 
     def _professional(self, number: int) -> Resource:
         person = self._person()
-        profession = _PHYSICIAN if number % 2 else self._pick(_PROFESSIONS[1:])
+        profession = PHYSICIAN if number % 2 else self._pick(PROFESSIONS[1:])
         rpps = luhn("100" + self._digits(7))
         practitioner = self._add(
             "Practitioner",
@@ -142,7 +134,7 @@ class _Seeder:
                 "active": True,
                 "practitioner": {"reference": reference(practitioner)},
                 "organization": {"reference": reference(structure)},
-                "code": [{"coding": [coding(_G15, *profession)]}],
+                "code": [{"coding": [coding(G15, *profession)]}],
             },
             f"{profession[1]} : {person.given} {person.family}",
         )
@@ -155,7 +147,7 @@ class _Seeder:
             f"{2 if person.female else 1}{born:%y%m}{birthplace.insee}{self._random.randint(1, 989):03d}"
         )
         name = human_name(person) | {
-            "extension": [{"url": _GIVEN_LIST, "valueString": person.given}],
+            "extension": [{"url": GIVEN_LIST, "valueString": person.given}],
             "use": "official",
         }
         return self._add(
@@ -164,7 +156,7 @@ class _Seeder:
             {
                 "extension": [
                     {
-                        "url": _RELIABILITY,
+                        "url": RELIABILITY,
                         "extension": [
                             {
                                 "url": "identityStatus",
@@ -176,10 +168,10 @@ class _Seeder:
                         ],
                     },
                     {
-                        "url": _BIRTHPLACE,
+                        "url": BIRTHPLACE,
                         "valueAddress": {
                             "extension": [
-                                {"url": _INSEE, "valueCoding": {"system": _R13, "code": birthplace.insee}}
+                                {"url": INSEE, "valueCoding": {"system": R13, "code": birthplace.insee}}
                             ],
                             "city": birthplace.name,
                         },
@@ -194,12 +186,12 @@ class _Seeder:
                 "address": [self._address(town)],
             },
             f"{person.given} {person.family}",
-            profile=_PATIENT_INS,
+            profile=PATIENT_INS,
         )
 
     def _contact(self, number: int, patient: Resource) -> Resource:
         person = self._person(patient["name"][0]["family"] if self._random.random() < 0.6 else None)
-        role = self._pick(_CONTACTS)
+        role = self._pick(CONTACTS)
         return self._add(
             "RelatedPerson",
             number,
@@ -207,7 +199,7 @@ class _Seeder:
                 "identifier": [{"system": self._system("contact"), "value": f"contact-{number}"}],
                 "active": True,
                 "patient": {"reference": reference(patient)},
-                "relationship": [{"coding": [coding(_R260, *role)]}],
+                "relationship": [{"coding": [coding(R260, *role)]}],
                 "name": [human_name(person)],
                 "telecom": [{"system": "phone", "value": f"063998{self._digits(4)}"}],
                 "gender": person.gender,
@@ -218,7 +210,7 @@ class _Seeder:
 
     # --- circles
 
-    def _circle(self, number: int) -> Resource:
+    def _circle(self, number: int) -> None:
         patient = self._patient(number)
         contacts = [self._contact(2 * number - 1, patient)]
         if self._random.random() < 0.4:
@@ -229,12 +221,16 @@ class _Seeder:
         structure = self._pick(self._structures)
         name = patient["name"][0]
         title = f"Cercle de soins de {name['given'][0]} {name['family']}"
-        return self._add(
+        category = CATEGORIES.get(number % 3)
+        circle = self._add(
             "CareTeam",
             number,
             {
                 "identifier": [{"system": self._system("cercle"), "value": f"{self._region}-{number:05d}"}],
                 "status": "inactive" if ended else "active",
+            }
+            | ({"category": [{"coding": [coding(LOINC, *category)]}]} if category else {})
+            | {
                 "name": title,
                 "subject": {"reference": reference(patient)},
                 "period": period(start, end),
@@ -243,6 +239,7 @@ class _Seeder:
             },
             title,
         )
+        self._made[-1:] = with_earlier_states(circle, number)
 
     def _participants(
         self, number: int, start: dt.date, contacts: Sequence[Resource], structure: Resource
@@ -250,12 +247,12 @@ class _Seeder:
         """Professionals, contacts, the structure; in each third circle somebody left and came back."""
         roles = self._random.sample(self._roles, self._random.randint(2, 4))
         roles.sort(key=lambda role: not _is_physician(role))
-        members = [participant(role, _PROVIDER, start) for role in roles]
+        members = [participant(role, PROVIDER, start) for role in roles]
         if _is_physician(roles[0]):
-            members[0] = participant(roles[0], _PCP, start)
+            members[0] = participant(roles[0], PCP, start)
         for contact in contacts:
             coding = contact["relationship"][0]["coding"][0]
-            members.append(participant(contact, (_R260, coding["code"], coding["display"]), start))
+            members.append(participant(contact, (R260, coding["code"], coding["display"]), start))
         members.append(participant(structure, None, start))
         if number % 3 == 0:
             away = (self._today - start) / 3
@@ -302,11 +299,11 @@ class _Seeder:
 
 
 def _title(person: Person, profession: tuple[str, str]) -> str:
-    return "Dr" if profession == _PHYSICIAN else "Mme" if person.female else "M."
+    return "Dr" if profession == PHYSICIAN else "Mme" if person.female else "M."
 
 
 def _is_physician(role: Resource) -> bool:
-    return bool(role["code"][0]["coding"][0]["code"] == _PHYSICIAN[0])
+    return bool(role["code"][0]["coding"][0]["code"] == PHYSICIAN[0])
 
 
 assert set(TOWNS) == set(REGIONS)  # noqa: S101 - two tables that must name the same regions

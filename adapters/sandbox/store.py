@@ -143,6 +143,7 @@ class Store:
     def load(self, resources: Iterable[Mapping[str, Any] | bytes]) -> int:
         """Take resources over as they are, with their ids and `meta.lastUpdated` where they have them.
 
+        An id that comes again is the next version of the same resource, by `meta.lastUpdated`.
         Raises request.bad-resource for what is no resource of the guide's types. Returns how many there were.
         """
         loading: list[tuple[dt.datetime, str, str, bytes]] = []
@@ -155,7 +156,7 @@ class Store:
             at = _instant_of(content) or self._next_instant()
             loading.append((at, kind, identity if isinstance(identity, str) else self.new_id(), raw))
         for at, kind, identity, raw in sorted(loading, key=lambda entry: entry[:3]):
-            self.put(kind, identity, raw, method="POST", at=at)
+            self.put(kind, identity, raw, method="PUT" if self.current(kind, identity) else "POST", at=at)
         return len(loading)
 
     def _next_instant(self) -> dt.datetime:

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from adapters.sandbox import raw_json
 from broker.core.query import SearchQuery, Summary
+from broker.core.summary import MANDATORY, SUMMARY
 
 _ALWAYS: Final = frozenset({"implicitRules"})
-
-MANDATORY: Final[Mapping[str, frozenset[str]]] = {"RelatedPerson": frozenset({"patient"})}
-"""Elements of cardinality 1..1 in FHIR R4, by type: present in every subset."""
-
-_PERSON: Final = frozenset({"identifier", "active", "name", "telecom", "address", "gender", "birthDate"})
-
-SUMMARY: Final[Mapping[str, frozenset[str]]] = {
-    "CareTeam": frozenset(
-        {"identifier", "status", "category", "name", "subject", "encounter", "period", "managingOrganization"}
-    ),
-    "Patient": _PERSON | {"deceasedBoolean", "deceasedDateTime", "managingOrganization", "link"},
-    "Practitioner": _PERSON,
-    "PractitionerRole": frozenset(
-        {
-            "identifier",
-            "active",
-            "period",
-            "practitioner",
-            "organization",
-            "code",
-            "specialty",
-            "location",
-            "telecom",
-        }
-    ),
-    "RelatedPerson": _PERSON | {"patient", "relationship"},
-    "Organization": frozenset({"identifier", "active", "type", "name", "partOf"}),
-}
-"""Elements marked as summary in the definitions of FHIR R4, by type."""
 
 Trim = Callable[[str, bytes], bytes]
 """From a type and a resource's JSON to what is sent of it."""

@@ -76,7 +76,9 @@ class ApiClient:
         sent = orjson.dumps(body) if body is not None else form.encode() if form is not None else None
         kinds = {"Accept": "application/json, application/fhir+json"}
         if sent is not None:
-            kinds["Content-Type"] = "application/json" if form is None else "application/x-www-form-urlencoded"
+            kinds["Content-Type"] = (
+                "application/json" if form is None else "application/x-www-form-urlencoded"
+            )
         options: dict[str, Any] = {}
         if seconds is not None:
             options["timeout"] = aiohttp.ClientTimeout(total=seconds)

@@ -60,7 +60,15 @@ _FIRST: Final = (
             "id_last": True,
         },
     ),
-    Role("pac", "93", "ieSS Provence-Alpes-Côte d'Azur", 19, "ne trie pas", "does not sort", {"ignores_sort": True}),
+    Role(
+        "pac",
+        "93",
+        "ieSS Provence-Alpes-Côte d'Azur",
+        19,
+        "ne trie pas",
+        "does not sort",
+        {"ignores_sort": True},
+    ),
     Role("cor", "94", "GIP Corse e-santé", 9),
 )
 _REST: Final = tuple(
@@ -96,7 +104,9 @@ def replica(resources: Iterable[Resource], *, home: str, slug: str) -> tuple[Res
     return tuple(copied)
 
 
-def second_circle(resources: Iterable[Resource], *, slug: str, identifier: Mapping[str, str]) -> tuple[Resource, ...]:
+def second_circle(
+    resources: Iterable[Resource], *, slug: str, identifier: Mapping[str, str]
+) -> tuple[Resource, ...]:
     """Another circle of the same person, unknown to the first: own ids, an identifier of its own, no mark."""
     return tuple(
         copy | {"identifier": [dict(identifier)]} if copy["resourceType"] == "CareTeam" else copy
@@ -108,7 +118,8 @@ def _renamed(resources: Iterable[Resource], prefix: str) -> list[tuple[Resource,
     """Each resource with its copy, whose ids and references among them begin with the prefix."""
     originals = list(resources)
     moved = {
-        f"{one['resourceType']}/{one['id']}": f"{one['resourceType']}/{prefix}-{one['id']}" for one in originals
+        f"{one['resourceType']}/{one['id']}": f"{one['resourceType']}/{prefix}-{one['id']}"
+        for one in originals
     }
     return [(one, _rewritten(one, moved) | {"id": f"{prefix}-{one['id']}"}) for one in originals]
 

@@ -78,7 +78,12 @@ Tell = Callable[[str, str], None]
 
 @asynccontextmanager
 async def running_demo(
-    managers: int, *, port: int, tell: Tell, deadline: float | None = None, probe_interval: float | None = None
+    managers: int,
+    *,
+    port: int,
+    tell: Tell,
+    deadline: float | None = None,
+    probe_interval: float | None = None,
 ) -> AsyncIterator[Demo]:
     """Raises `ConfigurationError` where the port is taken, `BrokerError` where a part does not start."""
     async with AsyncExitStack() as stack:
@@ -117,7 +122,10 @@ async def _start_all(stack: AsyncExitStack, roles: Sequence[Role], tell: Tell) -
     extra: dict[str, list[Resource]] = {role.slug: [] for role in roles}
     extra[roles[-1].slug] += replica(copied, home=home.base_url, slug=home.slug)
     second = roles[1]
-    identifier = {"system": f"https://gestionnaire-{second.region}.example/cercle", "value": f"{second.region}-90001"}
+    identifier = {
+        "system": f"https://gestionnaire-{second.region}.example/cercle",
+        "value": f"{second.region}-90001",
+    }
     extra[second.slug] += second_circle(person, slug=home.slug, identifier=identifier)
     others = await asyncio.gather(*(_start(stack, role, extra[role.slug]) for role in roles[1:]))
     started = [home, *others]
@@ -159,8 +167,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 await process.wait()
         except TimeoutError:
             process.kill()
-    await process.wait()
-    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio offers no other way to close its pipes
+    await process.communicate()  # closes its pipes, and waits
 
 
 async def _circle(manager: DemoManager, circle: str) -> list[Resource]:

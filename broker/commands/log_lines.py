@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Any
 
 _FRAMES = 5
-_QUIET = ("aiohttp", "asyncio", "redis")  # libraries: what they tell below a warning may hold addresses or data
+_QUIET = (
+    "aiohttp",
+    "asyncio",
+    "redis",
+)  # libraries: what they tell below a warning may hold addresses or data
 
-_ExcInfo = (
-    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-)
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class LineFormatter(logging.Formatter):
@@ -55,7 +57,7 @@ def loop_errors_as_lines(loop: asyncio.AbstractEventLoop) -> None:
     def report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         logging.getLogger("broker").error(
-            "%s", context.get("message", "event loop error"), exc_info=error if error else None
+            "%s", context.get("message", "event loop error"), exc_info=error or None
         )
 
     loop.set_exception_handler(report)

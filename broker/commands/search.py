@@ -36,9 +36,7 @@ def search(
     kind, parameters = _parts(wanted)
 
     async def ask(api: ApiClient) -> Any:
-        bundle = await api.call(
-            "POST", f"/fhir/{kind}/_search", form=parameters, seconds=_BROKERS_SECONDS
-        )
+        bundle = await api.call("POST", f"/fhir/{kind}/_search", form=parameters, seconds=_BROKERS_SECONDS)
         for number in range(2, page + 1):
             following = _next(bundle)
             if following is None:

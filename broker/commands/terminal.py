@@ -59,4 +59,6 @@ def cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
     """What to say of an address that cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return ConfigurationError("config.port-taken", host=host, port=port)
-    return ConfigurationError("config.listen", host=host, port=port, reason=error.strerror or str(error.errno))
+    return ConfigurationError(
+        "config.listen", host=host, port=port, reason=error.strerror or str(error.errno)
+    )

@@ -63,7 +63,7 @@ async def _reread_when_told(broker: RunningBroker, reread: asyncio.Event) -> Non
         try:
             await broker.load_file()
         except BrokerError as error:
-            _log.error("the gestionnaires file was not taken over: %s", explained(error))  # noqa: TRY400  # no traceback
+            _log.error("the gestionnaires file was not taken over: %s", explained(error))  # no traceback
 
 
 def worker_process(start: Start) -> None:

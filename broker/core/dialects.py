@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from broker.core.lacks import lacks_of, parameter_of
+from broker.core.lacks import MODIFIERS, lacks_of, modifier_of, parameter_of
 from broker.core.search_parameters import PARAMETERS
 from registry.model import Registered, SearchMethod, Skills
 
@@ -37,10 +37,14 @@ _R4_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A kind of server. `params` holds for types of which nothing was learnt; else see `overrides_params`."""
+    """A kind of server. `params` holds for types of which nothing was learnt; else see `overrides_params`.
+
+    `modifiers` are those that work there; None: as learnt.
+    """
 
     skills: Mapping[str, bool]
     params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    modifiers: tuple[str, ...] | None = None
     overrides_params: bool = False
 
 
@@ -64,11 +68,11 @@ _ALL = dict.fromkeys(
 
 PRESETS: Mapping[str, Preset] = {
     # The guide's manager, whole.
-    "gestionnaire": Preset({**_ALL, "total": True}, _EVERYTHING, overrides_params=True),
+    "gestionnaire": Preset({**_ALL, "total": True}, _EVERYTHING, MODIFIERS, overrides_params=True),
     # A broker bridges what its own managers lack; its totals are there only where they are true.
-    "broker": Preset({**_ALL, "broker": True}, _EVERYTHING, overrides_params=True),
+    "broker": Preset({**_ALL, "broker": True}, _EVERYTHING, MODIFIERS, overrides_params=True),
     # HAPI JPA out of the box: the guide's own parameters are there only once its SearchParameters were
-    # loaded.
+    # loaded; :missing and :contains are refused unless they are switched on, so modifiers are left to the check.
     "hapi": Preset(_ALL, _R4_ONLY),
     # Medplum: see tests/integration/test_check_medplum.py for each of these.
     "medplum": Preset(
@@ -80,6 +84,7 @@ PRESETS: Mapping[str, Preset] = {
             "total": True,
         },
         _R4_ONLY,
+        ("contains", "missing", "not", "text"),
     ),
 }
 
@@ -102,10 +107,10 @@ def _entry_problem(key: str, value: object) -> str | None:
     if key in NUMBER_SKILLS:
         good = isinstance(value, int) and not isinstance(value, bool) and value > 0
         return None if good else f"{key}: a whole number above 0 is expected"
-    if key in BOOLEAN_SKILLS or parameter_of(key) is not None:
+    if key in BOOLEAN_SKILLS or parameter_of(key) or modifier_of(key):
         return None if isinstance(value, bool) else f"{key}: true or false is expected"
     known = ", ".join(sorted(BOOLEAN_SKILLS | NUMBER_SKILLS))
-    return f"unknown skill {key!r}: known are {known}, param:TYPE:NAME"
+    return f"unknown skill {key!r}: known are {known}, param:TYPE:NAME, modifier:NAME"
 
 
 def effective_skills(registered: Registered) -> Skills:
@@ -133,21 +138,34 @@ def _with_preset(skills: Skills, name: str) -> Skills:
         return skills
     params = skills.search_params
     params = {**params, **preset.params} if preset.overrides_params else {**preset.params, **params}
-    return msgspec.structs.replace(skills, **preset.skills, search_params=params)
+    modifiers = skills.modifiers if preset.modifiers is None else preset.modifiers
+    return msgspec.structs.replace(skills, **preset.skills, search_params=params, modifiers=modifiers)
 
 
 def _with_entries(skills: Skills, entries: Mapping[str, bool | int]) -> Skills:
+    good = {key: value for key, value in entries.items() if _entry_problem(key, value) is None}
     changed: dict[str, Any] = {}
     params = {kind: list(names) for kind, names in skills.search_params.items()}
-    for key, value in entries.items():
-        if _entry_problem(key, value):
-            continue
+    for key, value in good.items():
         parameter = parameter_of(key)
-        if parameter is None:
+        if parameter is not None:
+            kind, name = parameter
+            names = [known for known in params.get(kind, ()) if known != name]
+            params[kind] = [*names, name] if value else names
+        elif modifier_of(key) is None:
             changed[key] = value
-            continue
-        kind, name = parameter
-        names = [known for known in params.get(kind, ()) if known != name]
-        params[kind] = [*names, name] if value else names
     search_params = {kind: tuple(sorted(names)) for kind, names in params.items()}
-    return msgspec.structs.replace(skills, **changed, search_params=search_params)
+    skills = msgspec.structs.replace(skills, **changed, search_params=search_params)
+    return _with_modifiers(
+        skills, {modifier: bool(good[key]) for key in good if (modifier := modifier_of(key)) is not None}
+    )
+
+
+def _with_modifiers(skills: Skills, declared: Mapping[str, bool]) -> Skills:
+    if not declared:
+        return skills
+    working = {*(skills.modifiers or ()), *declared} - {name for name, works in declared.items() if not works}
+    untried = {name for name in skills.unproven if name[1:] not in declared}
+    if skills.modifiers is None:  # of the others nothing is known
+        untried |= {f":{name}" for name in MODIFIERS if name not in declared}
+    return msgspec.structs.replace(skills, modifiers=tuple(sorted(working)), unproven=tuple(sorted(untried)))

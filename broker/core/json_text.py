@@ -16,10 +16,13 @@ stack in use) and says so before anything can break.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import orjson
 
 BOM = b"\xef\xbb\xbf"
 
@@ -92,6 +95,17 @@ def text_of(value: bytes) -> str | None:
         return _decode_text(value)
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+def tree(raw: bytes) -> Any:
+    """The text as Python values; numbers that the fast reader refuses (`1e999`, 40 digits) come as text.
+
+    `raw` must have passed `check` or a decoder of msgspec: what those take, this takes.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return json.loads(raw, parse_int=str, parse_float=str)
 
 
 def members(raw: bytes) -> list[Member]:

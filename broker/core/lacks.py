@@ -1,8 +1,8 @@
 """What is missing at a manager of what the guide asks of it: as stable keys, and in words.
 
 Keys: `chaining`, `include`, `iterate`, `revinclude`, `sort`, `post-search`, `total`, `paging`,
-`elements`, `read`, `vread`, `history-instance`, `history-type`, `format:xml`, `fhir-version`, and
-`param:TYPE:NAME` for a search parameter.
+`elements`, `read`, `vread`, `history-instance`, `history-type`, `format:xml`, `fhir-version`,
+`param:TYPE:NAME` for a search parameter and `modifier:NAME` for a modifier.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ GUIDE_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 """What the guide asks of a manager: its Gestionnaire statement, and the ends of the chains that it names."""
 
+MODIFIERS: Final = ("contains", "exact", "identifier", "missing", "not", "text")
+"""The modifiers that this federation takes, but for a reference's target type (FHIR R4, search.html, 3.1.1.5.1)."""
+
 _SKILL_LACKS: Final = {
     "read": "read",
     "vread": "vread",
@@ -63,6 +66,9 @@ def lacks_of(skills: Skills) -> tuple[str, ...]:
         lacks.add("format:xml")
     if skills.fhir_version is not None and not skills.fhir_version.startswith("4.0"):
         lacks.add("fhir-version")
+    if skills.modifiers is not None:
+        known = {*skills.modifiers, *(name[1:] for name in skills.unproven if name.startswith(":"))}
+        lacks |= {f"modifier:{name}" for name in MODIFIERS if name not in known}
     for kind, names in GUIDE_PARAMETERS.items():
         works = skills.search_params.get(kind)
         if works is not None:
@@ -80,6 +86,12 @@ def parameter_of(key: str) -> tuple[str, str] | None:
     return (kind, known.name) if known else None
 
 
+def modifier_of(key: str) -> str | None:
+    """`modifier:exact` → `exact`; None for any other key."""
+    prefix, _, name = key.partition(":")
+    return name if prefix == "modifier" and name in MODIFIERS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     fr: str
@@ -87,7 +99,20 @@ class Words:
 
 
 BRIDGED: Final = frozenset(
-    {"param", "chaining", "include", "iterate", "revinclude", "sort", "post-search", "elements", "format:xml"}
+    {
+        *(
+            "param",
+            "modifier",
+            "chaining",
+            "include",
+            "iterate",
+            "revinclude",
+            "sort",
+            "post-search",
+            "elements",
+        ),
+        "format:xml",
+    }
 )
 """What the broker does in the manager's place, within a bound where there is one."""
 
@@ -106,6 +131,11 @@ WORDS: Final[Mapping[str, Words]] = {
         "recherches de {type} ; au bout d'un critère chaîné il ne le peut pas, et le dit.",
         "Criterion {name} of {type} does not filter there: the broker applies it, within a bound, to "
         "searches of {type}; at the end of a chained criterion it cannot, and says so.",
+    ),
+    "modifier": Words(
+        "Le modificateur :{name} n'y agit pas : le courtier filtre lui-même, dans une limite au-delà de laquelle "
+        "il le dit.",
+        "Modifier :{name} has no effect there: the broker filters itself, within a bound beyond which it says so.",
     ),
     "chaining": Words(
         "Les critères chaînés n'y filtrent pas : le courtier cherche d'abord l'acteur, puis les cercles.",
@@ -184,6 +214,9 @@ def _described(key: str) -> tuple[str, str]:
     row = key
     if parameter is not None:
         row = "param" if parameter[0] == "CareTeam" else "actor-param"
+    modifier = modifier_of(key)
+    if modifier is not None:
+        row, parameter = "modifier", ("", modifier)
     words = WORDS.get(row)
     if words is None:  # written by a newer version into the shared registry
         return key, key

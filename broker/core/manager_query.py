@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
 
 from msgspec.structs import replace
 
@@ -11,82 +11,16 @@ from broker.core.bundle import Entry
 from broker.core.elements import drop_elements, keep_elements
 from broker.core.query import Criterion, SearchQuery, SortKey, Summary
 from broker.core.routing import ManagerPlan
+from broker.core.summary import MANDATORY, SUMMARY
 
 Pairs = list[tuple[str, str]]
-
-SUMMARY_ELEMENTS: Mapping[str, frozenset[str]] = {
-    "CareTeam": frozenset(
-        [
-            "identifier",
-            "status",
-            "category",
-            "name",
-            "subject",
-            "encounter",
-            "period",
-            "participant",
-            "managingOrganization",
-        ]
-    ),
-    "Patient": frozenset(
-        [
-            "identifier",
-            "active",
-            "name",
-            "telecom",
-            "gender",
-            "birthDate",
-            "deceasedBoolean",
-            "deceasedDateTime",
-            "address",
-            "managingOrganization",
-            "link",
-        ]
-    ),
-    "Practitioner": frozenset(["identifier", "active", "name", "telecom", "address", "gender", "birthDate"]),
-    "PractitionerRole": frozenset(
-        [
-            "identifier",
-            "active",
-            "period",
-            "practitioner",
-            "organization",
-            "code",
-            "specialty",
-            "location",
-            "telecom",
-        ]
-    ),
-    "RelatedPerson": frozenset(
-        [
-            "identifier",
-            "active",
-            "patient",
-            "relationship",
-            "name",
-            "telecom",
-            "gender",
-            "birthDate",
-            "address",
-        ]
-    ),
-    "Organization": frozenset(["identifier", "active", "type", "name"]),
-}
-"""The elements that FHIR R4 marks as summary (Σ), for `_summary=true`."""
-
-TEXT_ELEMENTS: Mapping[str, frozenset[str]] = {
-    "CareTeam": frozenset({"text", "identifier", "status", "name", "subject"}),
-    "RelatedPerson": frozenset({"text", "patient"}),
-}
-"""Narrative and mandatory elements (the guide's profile included), for `_summary=text`."""
-
 
 def shown_elements(query: SearchQuery, resource_type: str) -> frozenset[str] | None:
     """Top-level elements that the client wants of a resource; None: all of it. `_summary=data` is not said so here."""
     if query.summary is Summary.TRUE:
-        return SUMMARY_ELEMENTS.get(resource_type)
+        return SUMMARY.get(resource_type, frozenset()) | MANDATORY.get(resource_type, frozenset())
     if query.summary is Summary.TEXT:
-        return TEXT_ELEMENTS.get(resource_type, frozenset({"text"}))
+        return MANDATORY.get(resource_type, frozenset()) | {"text"}
     if query.elements and resource_type == query.type:  # it does not apply to includes
         return frozenset(query.elements)
     return None
@@ -139,7 +73,7 @@ def silently_ignored(self_url: str | None, criteria: Sequence[Criterion]) -> lis
 
     A `self` link without any parameter says nothing (many servers give one after POST).
     """
-    query = urlsplit(self_url or "").query
+    query = (self_url or "").partition("#")[0].partition("?")[2]  # any text at all: managers write it
     if not query:
         return []
     used = {_stem(name) for name, _ in parse_qsl(query, keep_blank_values=True)}

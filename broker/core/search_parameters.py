@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ParamType(StrEnum):
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a kind of parameter, no secret
     DATE = "date"
     REFERENCE = "reference"
     STRING = "string"

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import orjson
-
+from broker.core import json_text
 from broker.core.bundle import Entry, read_searchset
 from broker.core.identity import Origin
 from broker.core.manager_failure import failed
@@ -20,6 +19,7 @@ from broker.core.routing import Ask, knows, trusted
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
+from broker.federation.page_trail import PageTrail
 
 MAX_REFERENCES = 200
 """Actors that one step may lead to: more would make a URL or form that servers refuse."""
@@ -58,7 +58,7 @@ async def _actors(
     found = await _search(last.type, sent.name, sent.value, calls, origin, context, limit)
     if sent is not last:
         holds = predicate(last, base=origin.public_base, now=context.clock.now())
-        found = [entry for entry in found if holds(orjson.loads(entry.raw))]
+        found = [entry for entry in found if holds(json_text.tree(entry.raw))]
     owners = [link.target for link in criterion.chain]
     for link, owner in zip(reversed(criterion.chain[1:]), reversed(owners[:-1]), strict=True):
         if not found:
@@ -81,18 +81,17 @@ async def _search(
     body = await calls.search(resource_type, pairs, context)
     found: list[Entry] = []
     aliases: dict[str, str] = {}
-    seen: set[str] = set()
+    trail = PageTrail(calls.manager)
     while True:
         bundle = read_searchset(body, origin, resource_type, aliases)
+        trail.take(bundle)
         found += [entry for entry in bundle.entries if entry.mode == "match"]
         url = calls.next_url(bundle.next_url)
         if len(found) > limit or (url is None and len(found) < (bundle.total or 0)):
             raise _too_many(calls, name)
         if url is None:
             return found
-        if url in seen:
-            raise calls.failure(FailureKind.INVALID)
-        seen.add(url)
+        trail.follow(url)
         body = await calls.follow(url, context)
 
 

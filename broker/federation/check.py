@@ -1,7 +1,8 @@
 """What can this manager do? Its statement is read, and then put to the test, because statements lie.
 
 In order: the statement; a page of circles; how searches may be sent; includes (which also bring the actors to
-try the rest with); order, pages, elements, reads and history; every search parameter of every type; chains.
+try the rest with); order, pages, elements, reads and history; every search parameter of every type; chains;
+modifiers.
 Each finding is True (seen to work), False (seen not to) or None (nothing to try it with): never a guess.
 
 Nothing that identifies a person is put in a URL: such values go by POST. At a manager that searches by GET
@@ -32,6 +33,7 @@ from broker.federation.check_features import (
     check_sort,
 )
 from broker.federation.check_holdings import Holdings, gather_holdings
+from broker.federation.check_modifiers import check_modifiers
 from broker.federation.check_parameters import Parameters, check_parameters
 from broker.federation.check_session import CheckSession, together
 from broker.federation.probe_pages import Page, read_page
@@ -51,13 +53,14 @@ async def check(
     timeout: float,  # noqa: ASYNC109 - the client's bound of each request, not one of the whole check
     federation_id: str | None = None,
 ) -> Skills:
-    """Find out what a manager can do; `timeout` (seconds) bounds each of at most `MAX_REQUESTS` requests.
+    """Find out what a manager can do; `timeout` (seconds) bounds each of at most `MAX_REQUESTS` requests,
+    none of which is begun after `MAX_SECONDS`.
 
     A missing or unreadable statement is no failure: then only what was seen to work counts. Raises
     ManagerError where the manager cannot be judged: unreachable, refusing, saturated, failing, no FHIR
     server; and of kind `loop` where it leads back to the federation `federation_id`.
     """
-    session = CheckSession(client, manager, timeout=timeout, federation_id=federation_id)
+    session = CheckSession(client, clock, manager, timeout=timeout, federation_id=federation_id)
     statement = await _statement(session, federation_id)
     sample = await _sample(session)
     post = await check_post(session, sample.matches)
@@ -91,6 +94,8 @@ async def _learn(session: CheckSession, held: Holdings, declared: Statement) -> 
         if held.of(kind) or declared.search_params.get(kind)  # of any other type nothing is known
     }
     chaining = await check_chaining(session, held, working)
+    modifiers = await check_modifiers(session, held, working)
+    unproven = {f"{kind}.{name}" for kind in found for name in found[kind].unproven}
     return Skills(
         software=declared.software,
         fhir_version=declared.fhir_version,
@@ -98,7 +103,8 @@ async def _learn(session: CheckSession, held: Holdings, declared: Statement) -> 
         formats=tuple(dict.fromkeys(("json", *declared.formats))) if declared.formats else (),
         interactions=declared.interactions,
         search_params=working,
-        unproven=tuple(sorted(f"{kind}.{name}" for kind in found for name in found[kind].unproven)),
+        unproven=tuple(sorted(unproven | {f":{name}" for name in modifiers.untried})),
+        modifiers=modifiers.working,
         chaining=chaining,
         include=held.include,
         iterate=held.iterate,

@@ -11,11 +11,12 @@ from broker.core.manager_failure import failed, kind_of_status
 from broker.core.statement import BROKER_SOFTWARE
 from broker.errors import FailureKind, ManagerError
 from broker.federation.probe_pages import Page, read_page
-from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
+from broker.ports import Clock, ManagerAnswer, ManagerClient, ManagerRequest
 from registry.model import Gestionnaire
 
-MAX_REQUESTS: Final = 120  # a whole manager takes some seventy, one that fails many probes some more
+MAX_REQUESTS: Final = 140  # a whole manager takes some ninety, one that fails many probes some more
 MAX_BROKEN: Final = 6  # exchanges that break before the manager is held to be gone
+MAX_SECONDS: Final = 240.0  # no probe is begun later: what was not asked by then stays unknown
 CONCURRENCY: Final = 4
 
 _PASSING = frozenset({FailureKind.BUSY, FailureKind.TIMEOUT})
@@ -35,7 +36,13 @@ class CheckSession:
     """Sends probes to one manager. `post` is how searches go once that is known."""
 
     def __init__(
-        self, client: ManagerClient, manager: Gestionnaire, *, timeout: float, federation_id: str | None
+        self,
+        client: ManagerClient,
+        clock: Clock,
+        manager: Gestionnaire,
+        *,
+        timeout: float,
+        federation_id: str | None,
     ) -> None:
         self.manager = manager
         self.base = manager.base_url
@@ -43,11 +50,13 @@ class CheckSession:
         self.requests = 0
         self.pages: list[Page] = []  # every searchset seen
         self._client = client
+        self._clock = clock
         self._timeout = timeout
+        self._end = clock.monotonic() + MAX_SECONDS
         # As the gateway names this federation to whom it passes requests on (RFC 9110, section 7.6.3).
         self._pseudonym = f"{BROKER_SOFTWARE}-{federation_id}" if federation_id else None
         self._broken = 0
-        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._slots = asyncio.Semaphore(min(CONCURRENCY, manager.max_connections))
         self._headers = {"Accept": "application/fhir+json"}
         if self._pseudonym:
             self._headers["Via"] = f"1.1 {self._pseudonym}"
@@ -57,8 +66,8 @@ class CheckSession:
     ) -> ManagerAnswer:
         """One exchange. Raises ManagerError: what the client raises, and `loop` where it leads back here."""
         request = ManagerRequest(method, target, query=query, form=form, headers=self._headers)
+        self.requests += 1
         async with self._slots:
-            self.requests += 1
             answer = await self._client.send(self.manager, request, timeout=self._timeout)
         if answer.status == 508 or self._came_through_us(answer):
             raise failed(self.manager, FailureKind.LOOP, status=answer.status)
@@ -67,11 +76,11 @@ class CheckSession:
     async def probe(
         self, method: str, target: str, query: Pairs = (), form: Pairs | None = None
     ) -> ManagerAnswer | None:
-        """As `ask`; None where nothing can be learnt: the budget is spent, or the exchange broke.
+        """As `ask`; None where nothing can be learnt: the budget or the time is spent, or the exchange broke.
 
         Raises ManagerError on a loop, and once so many exchanges broke that the manager must be gone.
         """
-        if self.requests >= MAX_REQUESTS:
+        if self.requests >= MAX_REQUESTS or self._clock.monotonic() >= self._end:
             return None
         try:
             return await self.ask(method, target, query, form)

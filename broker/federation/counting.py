@@ -74,7 +74,7 @@ async def count_matches(service: SearchService, work: Work) -> Counted:
 
 async def _own_count(ask: Ask, work: Work, service: SearchService) -> int | None:
     """A manager's own count; None where it gives none, or where it cannot apply the whole query itself."""
-    if ask.plan.chains or ask.plan.filters:
+    if ask.plan.chains or ask.plan.filters or ask.skills.total is False:
         return None
     pairs: Pairs = [(criterion.name, criterion.value) for criterion in ask.plan.criteria]
     calls = ManagerCalls(ask.manager, ask.skills, service.federation.client)
@@ -106,4 +106,4 @@ async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...])
     taken = await run.read()
     if run.failures:
         return _failed(run.failures.values())
-    return Counted(None if taken.more else len(taken.found))
+    return Counted(None if taken.more or run.lossy else len(taken.found))

@@ -31,6 +31,7 @@ from broker.federation.links import PageLinks
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.manager_search import FetchedPage
 from broker.federation.page_run import PageRun
+from broker.federation.page_trail import PageTrail
 from broker.federation.pages import PageState
 from broker.federation.read import ReadService
 from registry.model import Gestionnaire, Registered, Status
@@ -54,7 +55,10 @@ class ManagerHistory:
     context: RequestContext
     aliases: dict[str, str]
     bridged: bool = False
-    visited: set[str] = field(default_factory=set)
+    trail: PageTrail = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trail = PageTrail(self.calls.manager)
 
     @property
     def manager(self) -> Gestionnaire:
@@ -67,9 +71,7 @@ class ManagerHistory:
     async def page(self, url: str | None) -> FetchedPage:
         if url is None:
             return await self._first()
-        if url in self.visited:
-            raise self.calls.failure(FailureKind.INVALID)
-        self.visited.add(url)
+        self.trail.follow(url)
         return self._fetched(self._read(await self.calls.follow(url, self.context)))
 
     async def _first(self) -> FetchedPage:
@@ -81,7 +83,7 @@ class ManagerHistory:
         )
         if answer.status == 200:
             return self._fetched(self._read(answer.body))
-        if of_type and answer.status in (400, 404, 405):
+        if of_type and answer.status in (400, 404, 405, 501):
             return await self._bridge()
         if not of_type and answer.status in (404, 410):
             raise RequestError("request.not-found" if answer.status == 404 else "request.deleted")
@@ -91,6 +93,7 @@ class ManagerHistory:
         return read_history(body, self.origin, self.aliases, self.known_origins)
 
     def _fetched(self, bundle: ManagerBundle) -> FetchedPage:
+        self.trail.take(bundle)
         found = [
             Found(
                 instant_prefix(entry.last_updated),
@@ -178,7 +181,7 @@ class HistoryService:
             self.federation.options.public_base,
             [found.item for found in taken.found],
             links=made,
-            total=taken.total if taken.total is not None else run.single_total(),
+            total=run.total(taken),
             outcome=outcome_entry([*issues, *told], context),
         )
         return FederatedAnswer(200, body)

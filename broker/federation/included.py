@@ -40,16 +40,16 @@ async def page_includes(
         every = [found.item for _, found in run.streams[slug].after(START)]
         included += include_entries(matches, every, run.others.get(slug, []), source.origin, reverse=reverse)
 
-    async def fetch(slug: str) -> list[Entry]:
+    async def fetch(slug: str) -> tuple[list[Entry], bool]:
         fetcher = IncludeFetcher(here[slug].calls, here[slug].origin, context, aliases)
         return await fetcher.complete(query.includes, groups[slug])
 
     issues: list[Issue] = []
     for slug, result in (await fan_out(list(here), fetch)).items():
-        if isinstance(result, ManagerError):
+        brought, complete = ([], False) if isinstance(result, ManagerError) else result
+        included += brought
+        if not complete:
             issues.append(run.issue("manager.include-failed", slug))
-        else:
-            included += result
     matched = {(found.item.type, found.public_id) for found in taken.found}
     once = {(entry.type, entry.public_id): entry for entry in included}
     return [entry for key, entry in once.items() if key not in matched], issues

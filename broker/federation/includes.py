@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from msgspec.structs import replace
 
+from broker.core import json_text
 from broker.core.bundle import Entry, read_searchset
 from broker.core.element_paths import values_at
 from broker.core.identity import Origin
@@ -18,6 +18,7 @@ from broker.core.rewriting import references
 from broker.core.search_parameters import PARAMETERS, SearchParameter, lookup
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
+from broker.federation.page_trail import PageTrail
 
 MAX_ROUNDS = 5
 """How deep `:iterate` is followed."""
@@ -35,19 +36,23 @@ class IncludeFetcher:
     context: RequestContext
     aliases: dict[str, str]
 
-    async def complete(self, includes: Sequence[Include], matches: Sequence[Entry]) -> list[Entry]:
-        """What the includes of a search bring to its matches."""
+    async def complete(
+        self, includes: Sequence[Include], matches: Sequence[Entry]
+    ) -> tuple[list[Entry], bool]:
+        """What the includes of a search bring to its matches; and whether that is all, or a bound was met."""
         known = {f"{entry.type}/{entry.public_id}" for entry in matches}
         sources: Sequence[Entry] = matches
         brought: list[Entry] = []
         for round_number in range(MAX_ROUNDS):
             active = [include for include in includes if round_number == 0 or include.iterate]
             found = await self._round(active, sources, known)
-            if not found or len(brought) + len(found) > MAX_INCLUDED:
-                break
+            if not found:
+                return brought, True
+            if len(brought) + len(found) > MAX_INCLUDED:
+                return brought, False
             brought += found
             sources = found
-        return brought
+        return brought, not any(include.iterate for include in includes)
 
     async def _round(
         self, includes: Sequence[Include], sources: Sequence[Entry], known: set[str]
@@ -87,14 +92,15 @@ class IncludeFetcher:
         pairs = [(name, value), ("_count", str(count))]
         body = await self.calls.search(resource_type, pairs, self.context)
         entries: list[Entry] = []
-        seen: set[str] = set()
+        trail = PageTrail(self.calls.manager)
         while True:
             bundle = read_searchset(body, self.origin, resource_type, self.aliases)
+            trail.take(bundle)
             entries += [replace(entry, mode="include") for entry in bundle.entries if entry.mode == "match"]
             url = self.calls.next_url(bundle.next_url)
-            if url is None or url in seen or len(entries) >= count:
+            if url is None or len(entries) > count:
                 return entries
-            seen.add(url)
+            trail.follow(url)
             body = await self.calls.follow(url, self.context)
 
 
@@ -107,7 +113,7 @@ def _targets(entry: Entry, includes: Sequence[Include], origin: Origin) -> Itera
     if any(include.parameter == "*" or include.source == "*" for include in forward):
         yield from every
         return
-    resource = orjson.loads(entry.raw)
+    resource = json_text.tree(entry.raw)
     for include in forward:
         parameter = lookup(entry.type, include.parameter)
         if parameter is not None:

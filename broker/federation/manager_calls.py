@@ -5,6 +5,7 @@ Statuses are judged here: what is no usable answer becomes a `ManagerError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -18,6 +19,9 @@ from registry.model import Gestionnaire, SearchMethod, Skills
 
 _NO_POST = frozenset({404, 405, 415, 501})
 """What servers without `POST _search` answer to one."""
+
+_JSON = re.compile(r"\s*(?:application|text)/(?:[\w.\-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+"""Content types that are read: FHIR's own, and those that servers put in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +69,32 @@ class ManagerCalls:
         query: Pairs | None = None,
         headers: Mapping[str, str] = {},
     ) -> ManagerAnswer:
-        """A read of any kind. Statuses below 500 are answers, but for refusals."""
+        """A read of any kind. Statuses below 500 are answers, but for refusals; so is 501."""
         request = ManagerRequest("GET", target, query=query or (), headers={**context.headers(), **headers})
         answer = await self.send(request, context)
         kind = kind_of_status(answer.status)
-        if kind not in (None, FailureKind.REJECTED):
+        if kind not in (None, FailureKind.REJECTED, FailureKind.NOT_SUPPORTED):
             raise failed(self.manager, kind, status=answer.status)
+        if answer.status == 200:
+            self._body(answer)
         return answer
 
     def next_url(self, link: str | None) -> str | None:
         """A page link as the manager gave it, absolute. Relative ones stand below its base (FHIR R4, http.html)."""
-        return link and urljoin(self.manager.base_url + "/", link)
+        try:
+            return link and urljoin(self.manager.base_url + "/", link)
+        except ValueError:
+            return link  # no address at all: the client refuses it, as it does one outside the base
 
     def _body(self, answer: ManagerAnswer) -> bytes:
         kind = kind_of_status(answer.status)
+        if kind is FailureKind.NOT_SUPPORTED:
+            kind = FailureKind.REJECTED  # of the whole request: that kind is about one criterion
         if kind is not None:
             raise self.failure(kind, answer.status)
+        content_type = answer.headers.get("content-type")
+        if content_type and _JSON.match(content_type) is None:
+            raise self.failure(FailureKind.INVALID)
         return answer.body
 
     def failure(self, kind: FailureKind, status: int | None = None) -> ManagerError:

@@ -103,6 +103,21 @@ class ManagerGuard:
         An answer of any status is returned, also one that counts as a failure: what it is worth is the
         caller's to say.
         """
+        return await self._send(manager, request, timeout, judged=True)
+
+    def unjudged(self) -> ManagerClient:
+        """The same way to managers for experiments: within their limits, not while a breaker is open, but
+        no answer counts for or against them. A server may well fail on the odd things that a check asks."""
+        return _Unjudged(self)
+
+    async def _send(
+        self,
+        manager: Gestionnaire,
+        request: ManagerRequest,
+        timeout: float,  # noqa: ASYNC109
+        *,
+        judged: bool,
+    ) -> ManagerAnswer:
         lane = self._lane(manager)
         epoch = lane.breaker.admit()
         if epoch is None:
@@ -122,13 +137,15 @@ class ManagerGuard:
         try:
             answer = await self._client.send(manager, request, timeout=budget)
         except ManagerError as error:
-            if error.kind is not FailureKind.TIMEOUT or budget >= own * _PATIENCE:
+            if judged and (error.kind is not FailureKind.TIMEOUT or budget >= own * _PATIENCE):
                 self._failed(lane, epoch, error.kind)
             raise
         finally:
             lane.in_flight -= 1
             slots.release()
         kind = kind_of_status(answer.status)
+        if not judged:
+            return answer
         if kind in BREAKING:
             self._failed(lane, epoch, kind, self._retry_after(answer))
         else:
@@ -289,6 +306,14 @@ class ManagerGuard:
     def _changed(self, lane: _Lane) -> None:
         if self._on_change is not None:
             self._on_change(self._health(lane))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unjudged:
+    guard: ManagerGuard
+
+    async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
+        return await self.guard._send(manager, request, timeout, judged=False)  # noqa: SLF001 - its other half
 
 
 def _probe_request(registered: Registered) -> ManagerRequest:

@@ -51,6 +51,7 @@ class PageRun:
     totals: dict[str, int | None] = field(default_factory=dict)
     failures: dict[str, ManagerError] = field(default_factory=dict)
     remarks: dict[str, list[Issue]] = field(default_factory=dict)
+    lossy: bool = False  # some manager sent entries that could not be shown
 
     async def read(self) -> Taken[Entry]:
         """Read until the page is decided. Failures are kept by manager; never raised."""
@@ -88,6 +89,7 @@ class PageRun:
             self.totals[slug] = answer.total
         stream.feed(answer.found, answer.next_url)
         self.others.setdefault(slug, []).extend(answer.others)
+        self.lossy = self.lossy or bool(answer.problems)
         if answer.problems or answer.outcomes:
             self._note(slug, answer)
         if answer.incomplete:
@@ -100,23 +102,34 @@ class PageRun:
         if self.copies is None:
             return candidates
         answering = frozenset(slug for slug, stream in self.streams.items() if stream.failed is None)
+        # A manager that goes round in a circle too wide to be seen on one page brings what was shown once more.
+        given_out = set(self.copies.shown.values())
+        candidates = [one for one in candidates if one.public_id not in given_out]
         verdicts = self.copies.among(answering).choose(one.item for one in candidates)
         return [one for one, keep in zip(candidates, verdicts, strict=True) if keep]
 
     def next_positions(self, watermark: Key) -> dict[str, Position]:
         return {slug: stream.position(watermark) for slug, stream in self.streams.items()}
 
-    def single_total(self) -> int | None:
-        """The total that one manager alone gave, where it alone was asked and nothing was filtered here."""
+    def total(self, taken: Taken[Entry]) -> int | None:
+        """The number of all matches, where it is known: all were read, or one manager alone was asked and gave it."""
+        if self.lossy:
+            return None
+        return self._single_total() if taken.total is None else taken.total
+
+    def _single_total(self) -> int | None:
         if len(self.sources) != 1 or self.failures or self.watermark != START:
             return None
-        return next(iter(self.totals.values()), None)
+        slug, given = next(iter(self.totals.items()), ("", None))
+        if given is None or given < sum(1 for _ in self.streams[slug].after(START)):
+            return None  # fewer than were seen: not to be believed
+        return given
 
     def issues(self) -> list[Issue]:
         """What the client must know of the managers that did not give all, or not in order."""
         told = [issue_of(error) for error in self.failures.values()]
         for slug, stream in self.streams.items():
-            if stream.unsorted and stream.in_tail:
+            if stream.unsorted and stream.in_tail and slug not in self.failures:
                 told.append(self.issue("manager.unsorted", slug))
             told += self.remarks.get(slug, ())
         return told

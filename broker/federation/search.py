@@ -189,7 +189,7 @@ class SearchService:
     async def _total(self, work: Work, run: PageRun, taken: Taken[Entry]) -> tuple[int | None, list[Issue]]:
         if work.plan.unable or work.query.total is TotalMode.NONE:
             return None, []
-        known = taken.total if taken.total is not None else run.single_total()
+        known = run.total(taken)
         if known is not None or work.query.total is not TotalMode.ACCURATE or run.failures:
             return known, []
         counted = await self._counted(work)

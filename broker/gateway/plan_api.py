@@ -30,9 +30,7 @@ def plan_routes(explain: Explain, *, max_count: int) -> Iterable[web.RouteDef]:
     async def plan(request: web.Request) -> web.Response:
         query = _query(await _search(request), max_count)
         body = msgspec.json.encode(_rendered(query, await explain(query)))
-        return web.Response(
-            body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
-        )
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     yield web.post(PLAN.path, translating(plan, lambda _request, error: problem_response(error)))
 
@@ -65,9 +63,6 @@ def _query(search: str, max_count: int) -> SearchQuery:
     except ValueError:
         raise RequestError("request.too-many-parameters", limit=_MAX_PARAMETERS) from None
     return parse_search(resource_type, pairs, strict=False, max_count=max_count)
-
-
-
 
 
 def _rendered(query: SearchQuery, plan: Plan) -> SearchPlan:

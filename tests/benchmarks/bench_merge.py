@@ -27,31 +27,38 @@ PUBLIC = "https://cercles.exemple.fr/fhir"
 MANAGERS, CIRCLES, TARGET = 13, 10, 577_000
 PROFILES = "https://interop.esante.gouv.fr/ig/fhir/cds/StructureDefinition/"
 MOS = "https://mos.esante.gouv.fr/NOS/"
-FAMILIES = ("Thobois", "Le Goff", "Kerbrat", "Ducros", "Möller", "Garcia", "N'Diaye", "Lefèvre", "Guégan", "Roux")
+FR = "https://hl7.fr/ig/fhir/core/CodeSystem/"
+FAMILIES = (
+    "Thobois",
+    "Le Goff",
+    "Kerbrat",
+    "Ducros",
+    "Möller",
+    "Garcia",
+    "N'Diaye",
+    "Lefèvre",
+    "Guégan",
+    "Roux",
+)
 GIVEN = ("Jacques", "Éloïse", "Yann", "Anaïs", "Loïc", "Maëlle", "Paul", "Zoé", "Ismaël", "Inès")
 
 
-def bundles(*, narrative: int | None = None) -> list[tuple[Origin, bytes]]:
-    """The workload: each manager's Origin and its answer. `narrative` is the length of each `text.div` in characters;
-    None makes it what brings the whole to 577 KB."""
+Answer = tuple[Origin, bytes]
+"""A manager and what it answered."""
+
+
+def bundles(*, narrative: int | None = None) -> list[Answer]:
+    """The workload. `narrative`: the length of each `text.div`; None: what brings the whole to 577 KB."""
     if narrative is None:
         bare = sum(len(body) for _, body in bundles(narrative=0))
         narrative = (TARGET - bare) // (MANAGERS * CIRCLES * 4)
     rng = random.Random(20_01)
-    regions = sorted(REGIONS)
-    return [
-        (
-            Origin(
-                slug := f"reg{number:02}",
-                f"https://cds.{slug}.exemple.fr/fhir",
-                PUBLIC,
-                regions[number],
-                REGIONS[regions[number]],
-            ),
-            _bundle(number, f"https://cds.{slug}.exemple.fr/fhir", rng, narrative),
-        )
-        for number in range(MANAGERS)
-    ]
+    answers = []
+    for number, region in enumerate(sorted(REGIONS)[:MANAGERS]):
+        slug = f"reg{number:02}"
+        origin = Origin(slug, f"https://cds.{slug}.exemple.fr/fhir", PUBLIC, region, REGIONS[region])
+        answers.append((origin, _bundle(number, origin.base_url, rng, narrative)))
+    return answers
 
 
 def _bundle(number: int, base: str, rng: random.Random, narrative: int) -> bytes:
@@ -75,11 +82,16 @@ def _bundle(number: int, base: str, rng: random.Random, narrative: int) -> bytes
 
 
 def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, Any]]:
+    """One circle as the guide's profiles have it: CareTeam, Patient, RelatedPerson, PractitionerRole."""
     family, given = rng.choice(FAMILIES), rng.choice(GIVEN)
-    organization = f"Organization/struct-{number % 7}"
     patient, contact, carer = (f"{kind}-{number}" for kind in ("pat", "aid", "pro"))
-    role = {"system": MOS + "TRE_R260-HL7RoleCode/FHIR/TRE-R260-HL7RoleCode", "code": "CAREGIVER"}
-    members = [("RelatedPerson", contact), ("PractitionerRole", carer)]
+    structure = f"Organization/struct-{number % 7}"
+    start = f"2024-0{rng.randint(1, 9)}-12"
+    members = [
+        ("RelatedPerson", contact, "ENT"),
+        ("PractitionerRole", carer, "PRO"),
+        ("Organization", structure, "ORG"),
+    ]
     return [
         {
             **_head("CareTeam", f"cercle-{number}", "cds-ihe-careteam", rng, narrative),
@@ -87,19 +99,34 @@ def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, A
             "status": "active",
             "name": f"Cercle de soins de {given} {family}",
             "subject": {"reference": f"Patient/{patient}"},
-            "period": {"start": "2024-01-12"},
+            "period": {"start": start},
             "participant": [
-                {"role": [{"coding": [role]}], "member": {"reference": f"{t}/{i}"}, "period": {"start": "2024-01-12"}}
-                for t, i in members
+                {
+                    "role": [_coded("TRE_R260-HL7RoleCode/FHIR/TRE-R260-HL7RoleCode", role)],
+                    "member": {"reference": local if "/" in local else f"{kind}/{local}"},
+                    "period": {"start": start},
+                }
+                for kind, local, role in members
             ],
-            "managingOrganization": [{"reference": organization}],
+            "managingOrganization": [{"reference": structure}],
         },
         {
             **_head("Patient", patient, "cds-fr-patient", rng, narrative),
+            "extension": [
+                {
+                    "extension": [
+                        {
+                            "url": "identityStatus",
+                            "valueCoding": {"system": FR + "fr-core-cs-v2-0445", "code": "VALI"},
+                        }
+                    ],
+                    "url": "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-identity-reliability",
+                }
+            ],
             "identifier": [
                 {
                     "use": "official",
-                    "type": {"coding": [{"system": "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"}]},
+                    "type": {"coding": [{"system": FR + "fr-core-cs-v2-0203", "code": "INS-NIR-TEST"}]},
                     "system": "urn:oid:1.2.250.1.213.1.4.10",
                     "value": f"2950399{number:06}",
                 }
@@ -107,38 +134,64 @@ def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, A
             "name": [{"use": "official", "family": family, "given": [given]}],
             "gender": rng.choice(("male", "female")),
             "birthDate": f"19{rng.randint(20, 99)}-0{rng.randint(1, 9)}-1{rng.randint(0, 9)}",
-            "address": [{"line": ["12 rue de la Liberté"], "city": "Guéméné", "postalCode": "56160"}],
+            "address": [
+                {"use": "home", "line": ["12 rue de la Liberté"], "city": "Guéméné", "postalCode": "56160"}
+            ],
         },
         {
             **_head("RelatedPerson", contact, "cds-fr-related-person", rng, narrative),
             "identifier": [{"system": "urn:oid:1.2.250.1.999.2", "value": str(number)}],
             "patient": {"reference": f"Patient/{patient}"},
-            "relationship": [{"coding": [role]}],
-            "name": [{"family": family, "given": [rng.choice(GIVEN)]}],
-            "telecom": [{"system": "phone", "value": f"06{number:08}"}],
+            "relationship": [
+                _coded("TRE_R260-HL7RoleCode/FHIR/TRE-R260-HL7RoleCode", "CAREGIVER"),
+                _coded("TRE_R216-HL7RoleCode/FHIR/TRE-R216-HL7RoleCode", "DAU"),
+            ],
+            "name": [{"use": "usual", "family": family, "given": [rng.choice(GIVEN)]}],
+            "telecom": [
+                {"system": "phone", "value": f"06{number:08}", "use": "mobile", "rank": 1},
+                {"system": "email", "value": f"aidant{number}@exemple.fr", "use": "home"},
+            ],
+            "period": {"start": start},
         },
         {
             **_head("PractitionerRole", carer, "as-practitionerrole", rng, narrative),
-            "practitioner": {"reference": f"Practitioner/rpps-{10_000_000_000 + number}"},
-            "organization": {"reference": organization},
-            "code": [{"coding": [{"system": MOS + "TRE_G15-ProfessionSante/FHIR/TRE-G15", "code": "60"}]}],
+            "identifier": [
+                {"use": "official", "system": "https://rpps.esante.gouv.fr", "value": f"{10**10 + number}"}
+            ],
+            "active": True,
+            "practitioner": {"reference": f"Practitioner/rpps-{number}"},
+            "organization": {"reference": structure},
+            "code": [
+                _coded("TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante", "60"),
+                _coded("TRE_R23-ModeExercice/FHIR/TRE-R23-ModeExercice", "L"),
+            ],
+            "specialty": [_coded("TRE_R38-SpecialiteOrdinale/FHIR/TRE-R38-SpecialiteOrdinale", "SM26")],
+            "telecom": [{"system": "phone", "value": f"02{number:08}", "use": "work"}],
         },
     ]
 
 
+def _coded(system: str, code: str) -> dict[str, Any]:
+    return {"coding": [{"system": MOS + system, "code": code}]}
+
+
 def _head(kind: str, local_id: str, profile: str, rng: random.Random, narrative: int) -> dict[str, Any]:
-    instant = f"2026-{rng.randint(1, 11):02}-{rng.randint(1, 28):02}T{rng.randint(0, 23):02}:07:31.{rng.randint(0, 999):03}"
-    sentence = f'<p class="res-header-id"><b>Narratif généré : {kind} {local_id}</b></p><p>Dernière mise à jour</p>'
-    div = (sentence * (narrative // len(sentence) + 1))[:narrative].rpartition(">")[0]
+    day = f"2026-{rng.randint(1, 11):02}-{rng.randint(1, 28):02}"
+    sentence = f'<p class="res-header-id"><b>Narratif généré : {kind} {local_id}</b></p> '
+    text = (sentence * (narrative // len(sentence) + 1))[:narrative]
     return {
         "resourceType": kind,
         "id": local_id,
-        "meta": {"versionId": str(rng.randint(1, 9)), "lastUpdated": instant + "+01:00", "profile": [PROFILES + profile]},
-        "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{div}</div>'},
+        "meta": {
+            "versionId": str(rng.randint(1, 9)),
+            "lastUpdated": f"{day}T{rng.randint(0, 23):02}:07:31.{rng.randint(0, 999):03}+01:00",
+            "profile": [PROFILES + profile],
+        },
+        "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{text}</div>'},
     }
 
 
-def merge(answers: list[tuple[Origin, bytes]]) -> bytes:
+def merge(answers: list[Answer]) -> bytes:
     """What the broker does with the answers of one search, entries merged by a plain sort."""
     aliases: dict[str, str] = {}
     matches: list[Entry] = []
@@ -151,7 +204,7 @@ def merge(answers: list[tuple[Origin, bytes]]) -> bytes:
     return write_searchset(PUBLIC, [*matches, *others], links=[("self", PUBLIC + "/CareTeam")])
 
 
-def baseline(answers: list[tuple[Origin, bytes]]) -> list[bytes]:
+def baseline(answers: list[Answer]) -> list[bytes]:
     return [orjson.dumps(orjson.loads(body)) for _, body in answers]
 
 

@@ -14,6 +14,7 @@ from adapters.manager_http import HttpManagerClient
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from broker.core.capability import federation_statement
+from broker.core.lacks import MODIFIERS
 from broker.core.search_parameters import PARAMETERS
 from broker.errors import FailureKind, ManagerError
 from broker.federation.check import check
@@ -96,7 +97,8 @@ async def test_a_whole_manager_lacks_nothing(twisted: Twisted) -> None:
     assert skills.formats == ("json", "xml")
     assert skills.max_page == 3
     assert skills.broker is False
-    assert len(twisted.sent) <= 80
+    assert skills.modifiers == MODIFIERS
+    assert len(twisted.sent) <= 95
 
 
 async def test_it_says_nothing_about_people_in_addresses(twisted: Twisted) -> None:
@@ -156,6 +158,11 @@ HANDICAPS: list[tuple[Json, set[str]]] = [
         {"ignored_params": frozenset({"_id"})},
         {f"param:{kind}:_id" for kind in ("RelatedPerson", "PractitionerRole", "Organization")},
     ),
+    ({"ignored_params": frozenset({"name:exact"})}, {"modifier:exact"}),
+    ({"ignored_params": frozenset({"status:not"})}, {"modifier:not"}),
+    ({"ignored_params": frozenset({"status:missing"})}, {"modifier:missing"}),
+    ({"ignored_params": frozenset({"category:text"})}, {"modifier:text"}),
+    ({"ignored_params": frozenset({"managingOrganization:identifier"})}, {"modifier:identifier"}),
 ]
 
 
@@ -223,6 +230,34 @@ async def test_chains_that_are_ignored_do_not_work(twisted: Twisted) -> None:
     assert (await checked(twisted)).lacks == ("chaining",)
 
 
+@pytest.mark.parametrize("modifier", MODIFIERS)
+async def test_a_modifier_that_is_dropped_does_not_work(twisted: Twisted, modifier: str) -> None:
+    def plain(request: ManagerRequest) -> ManagerRequest:
+        pairs = [(name.removesuffix(f":{modifier}"), value) for name, value in _pairs(request)]
+        return _with_pairs(request, pairs)
+
+    twisted.ask = plain
+    skills = await checked(twisted)
+    assert skills.lacks == (f"modifier:{modifier}",)
+    assert skills.modifiers == tuple(name for name in MODIFIERS if name != modifier)
+
+
+async def test_a_modifier_that_is_refused_does_not_work(twisted: Twisted) -> None:
+    outcome = {"resourceType": "OperationOutcome"}
+    twisted.ask = lambda r: answered(outcome, 400) if any(":exact" in name for name, _ in _pairs(r)) else r
+    assert (await checked(twisted)).lacks == ("modifier:exact",)
+
+
+async def test_a_modifier_that_cannot_be_tried_is_not_trusted_and_no_lack(twisted: Twisted) -> None:
+    region = probed_region()
+    for circle in region[-3:]:
+        del circle["managingOrganization"][0]["identifier"]  # a participant is the same object
+    skills = await checked(twisted, region)
+    assert skills.lacks == ()
+    assert skills.unproven == (":identifier",)
+    assert "identifier" not in (skills.modifiers or ())
+
+
 async def test_includes_without_iterate(twisted: Twisted) -> None:
     twisted.ask = lambda r: _with_pairs(r, [pair for pair in _pairs(r) if pair[0] != "_include:iterate"])
     assert (await checked(twisted)).lacks == ("iterate",)
@@ -282,6 +317,7 @@ async def test_an_empty_manager_is_taken_at_its_word_for_parameters_alone(twiste
     assert skills.lacks == ()
     assert "CareTeam.identifier" in skills.unproven
     assert "identifier" in skills.search_params["CareTeam"]
+    assert skills.modifiers is None
     for name in ("chaining", "include", "iterate", "revinclude", "sort", "elements", "paging", "post_search"):
         assert getattr(skills, name) is None, name
     for name in ("read", "vread", "history_instance"):

@@ -48,6 +48,8 @@ async def test_what_it_lacks(skills: Skills) -> None:
         "elements",
         "history-type",
         "include",
+        "modifier:exact",
+        "modifier:identifier",
         "paging",
         "param:CareTeam:end",
         "param:CareTeam:managingOrganization",
@@ -62,6 +64,7 @@ async def test_what_it_lacks(skills: Skills) -> None:
 async def test_the_preset_says_what_the_check_finds(skills: Skills) -> None:
     preset = PRESETS["medplum"]
     assert {name: getattr(skills, name) for name in preset.skills} == preset.skills
+    assert skills.modifiers == preset.modifiers
     for kind, names in preset.params.items():
         general = {"_lastUpdated", "_profile", "_security", "_source", "_tag"}  # mostly not tried
         assert set(skills.search_params[kind]) - general == set(names) - general

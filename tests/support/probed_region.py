@@ -12,6 +12,8 @@ Resource = dict[str, Any]
 
 KEYS = ("ducros", "martin", "ducrosse")
 _NOS = "https://mos.esante.gouv.fr/NOS/"
+_FINESS = "https://finess.esante.gouv.fr"
+_CENTRE = {"system": _FINESS, "value": "350000022"}
 _TAG = {"system": "urn:example:tags", "code": "made-up"}
 
 
@@ -57,19 +59,18 @@ def _contact(key: str) -> Resource:
 
 
 def _professionals() -> list[Resource]:
-    finess = "https://finess.esante.gouv.fr"
     return [
         {
             "resourceType": "Organization",
             "id": "group",
-            "identifier": [{"system": finess, "value": "350000014"}],
+            "identifier": [{"system": _FINESS, "value": "350000014"}],
             "name": "Groupement des Lices",
             "address": [{"city": "Rennes"}],
         },
         {
             "resourceType": "Organization",
             "id": "centre",
-            "identifier": [{"system": finess, "value": "350000022"}],
+            "identifier": [_CENTRE],
             "name": "Centre de santé des Lices",
             "partOf": {"reference": "Organization/group"},
             "address": [{"city": "Rennes"}],
@@ -92,7 +93,8 @@ def _professionals() -> list[Resource]:
 
 
 def _circle(number: int, key: str) -> Resource:
-    members = ("PractitionerRole/role", f"RelatedPerson/contact-{key}", "Organization/centre")
+    centre = {"reference": "Organization/centre", "identifier": _CENTRE}
+    members = ({"reference": "PractitionerRole/role"}, {"reference": f"RelatedPerson/contact-{key}"}, centre)
     period = {"start": f"2024-01-1{number}", "end": f"2027-01-1{number}"}
     return {
         "resourceType": "CareTeam",
@@ -100,12 +102,12 @@ def _circle(number: int, key: str) -> Resource:
         "meta": _meta(number),
         "identifier": [{"system": CIRCLE_SYSTEM, "value": f"cercle-{key}"}],
         "status": "active",
-        "category": _codes("http://loinc.org", "LA27976-2"),
+        "category": [{**_codes("http://loinc.org", "LA27976-2")[0], "text": "Cercle de soins"}],
         "name": f"Cercle {key}",
         "subject": {"reference": f"Patient/{key}"},
         "period": period,
-        "participant": [{"member": {"reference": member}, "period": period} for member in members],
-        "managingOrganization": [{"reference": "Organization/centre"}],
+        "participant": [{"member": member, "period": period} for member in members],
+        "managingOrganization": [centre],
     }
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from broker.core.dialects import PRESETS, dialect_problems, effective_skills
-from broker.core.lacks import BRIDGED, PARTLY, WORDS, describe_lacks, lacks_of
+from broker.core.lacks import BRIDGED, MODIFIERS, PARTLY, WORDS, describe_lacks, lacks_of
 from broker.core.search_parameters import PARAMETERS
 from registry.model import Gestionnaire, Registered, SearchMethod, Skills
 
@@ -54,6 +54,7 @@ def test_the_whole_manager_lacks_nothing(name: str) -> None:
     learnt = Skills(chaining=False, search_params={"CareTeam": ()}, lacks=("chaining",))
     found = effective_skills(_registered(learnt, dialect=name))
     assert found.lacks == ()
+    assert found.modifiers == MODIFIERS
     assert set(found.search_params["CareTeam"]) == set(PARAMETERS["CareTeam"])
     assert found.broker is (True if name == "broker" else None)
 
@@ -65,6 +66,19 @@ def test_single_skills() -> None:
     assert (found.sort, found.max_page) == (False, 40)
     assert found.search_params == {"CareTeam": ("identifier",), "Patient": ("family",)}
     assert {"sort", "param:CareTeam:start"} <= set(found.lacks)
+
+
+def test_single_modifiers() -> None:
+    learnt = Skills(modifiers=("exact", "not"), unproven=(":text", "CareTeam.end"))
+    found = effective_skills(_registered(learnt, dialect={"modifier:exact": False, "modifier:text": True}))
+    assert found.modifiers == ("not", "text")
+    assert found.unproven == ("CareTeam.end",)
+    assert found.lacks == tuple(f"modifier:{name}" for name in ("contains", "exact", "identifier", "missing"))
+
+
+def test_a_single_modifier_says_nothing_about_the_others() -> None:
+    found = effective_skills(_registered(dialect={"modifier:exact": True}))
+    assert (found.modifiers, found.lacks) == (("exact",), ())
 
 
 def test_entries_that_are_wrong_are_left_out() -> None:
@@ -88,6 +102,8 @@ def test_the_search_method_is_a_declaration_too(method: SearchMethod, *, post: b
         ("HAPI", 1),
         ({}, 0),
         ({"chaining": True, "max_page": 20, "param:CareTeam:participant-start": False}, 0),
+        ({"modifier:exact": True}, 0),
+        ({"modifier:above": True, "modifier:not": 1}, 2),
         ({"chaining": 1}, 1),
         ({"max_page": True}, 1),
         ({"max_page": -1}, 1),
@@ -105,6 +121,7 @@ def test_every_lack_has_words_in_both_languages() -> None:
         formats=("json",),
         fhir_version="5.0.0",
         search_params=dict.fromkeys(PARAMETERS, ()),
+        modifiers=(),
     )
     bare = msgspec.structs.replace(bare, lacks=lacks_of(bare))
     described = describe_lacks(bare)

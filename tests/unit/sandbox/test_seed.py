@@ -12,6 +12,7 @@ import pytest
 from adapters.sandbox.profiles import check_profile
 from adapters.sandbox.seed import seed_region
 from adapters.sandbox.seed_places import TOWNS
+from adapters.sandbox.store import Store
 from broker.commands.sandbox import read_seed
 from broker.core.element_paths import values_at
 from broker.core.ins import INS_NIR_TEST, is_valid_ins
@@ -26,7 +27,8 @@ def seeded(region: str = "53", circles: int = 30) -> list[dict[str, Any]]:
 
 
 def of_type(resources: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [resource for resource in resources if resource["resourceType"] == kind]
+    """The present state of each; a circle that changed comes once for each of its states."""
+    return list({r["id"]: r for r in resources if r["resourceType"] == kind}.values())
 
 
 def luhn(digits: str) -> bool:
@@ -65,7 +67,6 @@ def test_corsicans_have_their_letters() -> None:
 def test_circles_satisfy_the_profile_and_refer_to_what_is_there() -> None:
     resources = seeded()
     known = {f"{r['resourceType']}/{r['id']}" for r in resources}
-    assert len(known) == len(resources)
     for resource in resources:
         check_profile(resource["resourceType"], resource)
         assert resource["meta"]["profile"]
@@ -89,6 +90,40 @@ def test_somebody_left_and_came_back() -> None:
             else:
                 assert len(held) == 1
     assert returned == 10
+
+
+def test_circles_that_changed_have_their_earlier_states() -> None:
+    states: dict[str, list[dict[str, Any]]] = {}
+    for resource in seeded():
+        if resource["resourceType"] == "CareTeam":
+            states.setdefault(resource["id"], []).append(resource)
+    told = {identity: [state["status"] for state in one] for identity, one in states.items() if len(one) > 1}
+    assert told["cercle-4"] == ["proposed", "active"]
+    assert told["cercle-9"] == ["proposed", "active", "inactive"]
+    assert told["cercle-18"] == ["active", "inactive"]
+    assert {one[-1]["status"] for one in states.values()} == {"active", "inactive"}
+    for one in states.values():
+        changes = [state["meta"]["lastUpdated"] for state in one]
+        assert changes == sorted(set(changes))
+        assert len({state["subject"]["reference"] for state in one}) == 1
+    store = Store(FakeClock())
+    store.load(seeded())
+    assert [(v.version_id, v.method) for v in store.versions("CareTeam", "cercle-9")] == [
+        ("1", "POST"),
+        ("2", "PUT"),
+        ("3", "PUT"),
+    ]
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+def test_even_a_small_region_illustrates_every_criterion(region: str) -> None:
+    resources = seeded(region, 8)
+    circles = of_type(resources, "CareTeam")
+    assert {len(circle.get("category", ())) for circle in circles} == {0, 1}
+    parts = {f"Organization/{o['id']}" for o in of_type(resources, "Organization") if "partOf" in o}
+    assert any(
+        member in parts for circle in circles for member in values_at(circle, "participant.member.reference")
+    )
 
 
 def test_identifiers_have_their_check_digits() -> None:

@@ -1,0 +1,164 @@
+"""`cds-broker demo`: several regions and the broker over them, on this machine, with made-up people."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker.commands.demo_cast import CAST, REPLICATED, REVISED, TWICE
+from broker.commands.demo_check import check_everything
+from broker.commands.demo_federation import Demo, running_demo
+from broker.commands.demo_held import ins_of_subject, read_held
+from broker.commands.log_lines import log_to_stderr
+from broker.commands.terminal import FAILED, run, said
+
+_CHECK_DEADLINE, _CHECK_PROBES = 2.0, 2.0  # seconds; shorter than the defaults, so that the check is
+
+
+def demo(
+    managers: Annotated[int, typer.Option(min=2, max=len(CAST), help="How many regions.")] = 5,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The broker's port; 0 takes a free one.")
+    ] = 8080,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run every flux once, print a table, exit 0 or 1.")
+    ] = False,
+) -> None:
+    """Start several sandbox managers with made-up circles and the broker over them; Ctrl-C ends it all."""
+    log_to_stderr("error")  # what the managers do to the broker is shown in its answers
+    raise typer.Exit(run(_until_interrupted(_checked if check else _shown, managers, port)))
+
+
+async def _until_interrupted(
+    show: Callable[[Demo, Console], Awaitable[int]], managers: int, port: int
+) -> int:
+    """Ctrl-C is the way to end the demonstration, whatever it is doing: 0. A check that is cut short has failed."""
+    console = Console(highlight=False)
+
+    def tell(fr: str, en: str) -> None:
+        console.print(said(fr, en), style="dim")
+
+    async def whole() -> int:
+        checking = show is _checked
+        async with running_demo(
+            managers,
+            port=port,
+            tell=tell,
+            deadline=_CHECK_DEADLINE if checking else None,
+            probe_interval=_CHECK_PROBES if checking else None,
+        ) as running:
+            return await show(running, console)
+
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(whole())
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            tell("Arrêt.", "Stopping.")
+            task.cancel()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return FAILED if show is _checked else 0
+
+
+async def _checked(running: Demo, console: Console) -> int:
+    console.print(_cast(running))
+    return 0 if await check_everything(running, console) else FAILED
+
+
+async def _shown(running: Demo, console: Console) -> int:
+    console.print(_cast(running))
+    held = await read_held(running)
+    home = running.managers[0]
+    persons = [ins_of_subject(held[home.slug], circle) for circle in ("cercle-4", TWICE, REPLICATED)]
+    for (fr, en), command in _suggestions(running, persons):
+        console.print(f"\n# {said(fr, en)}", markup=False, style="bold")
+        console.print(command, markup=False, soft_wrap=True)
+    console.print()
+    console.print(
+        said(
+            f"Le courtier répond à {running.base_url} ; toutes les personnes sont inventées. Ctrl-C arrête tout.",
+            f"The broker answers at {running.base_url}; all people are made up. Ctrl-C ends it all.",
+        ),
+        style="bold green",
+    )
+    await asyncio.Event().wait()
+    return 0
+
+
+def _cast(running: Demo) -> Table:
+    table = Table(
+        "Id", said("Gestionnaire", "Manager"), said("Adresse", "Address"), said("Particularité", "Particular")
+    )
+    for one in running.managers:
+        table.add_row(one.slug, one.role.name, one.base_url, said(one.role.fr, one.role.en))
+    return table
+
+
+def _suggestions(running: Demo, persons: list[str]) -> list[tuple[tuple[str, str], str]]:
+    """What to try: a sentence in two languages, and the command."""
+    base, home = running.base_url, running.managers[0]
+    one, twice, replicated = (
+        f"curl -s {base}/CareTeam/_search --data-urlencode 'patient.identifier={p}'" for p in persons
+    )
+    broker = shlex.join([str(Path(sys.executable).with_name("cds-broker"))])
+    url = "" if running.url.endswith(":8080") else f" --url {running.url}"
+    return [
+        (
+            (
+                "Le cercle d'une personne, par son INS, dans toutes les régions",
+                "A person's circle, by INS, over every region",
+            ),
+            one,
+        ),
+        (
+            (
+                "Une personne qui a deux cercles : tous deux sont montrés, et le conflit est nommé",
+                "A person with two circles: both are shown, and the conflict is named",
+            ),
+            twice,
+        ),
+        (
+            (
+                "Tous les cercles, par pages de trois, avec la personne",
+                "All circles, by pages of three, with the person",
+            ),
+            f"curl -s '{base}/CareTeam?_count=3&_include=CareTeam:subject'",
+        ),
+        (
+            ("Lire un cercle, et son historique ; en XML", "Read a circle, and its history; in XML"),
+            f"curl -s '{base}/CareTeam/{home.slug}.{REVISED}/_history?_format=xml'",
+        ),
+        (("Ce qu'offre cette fédération", "What this federation offers"), f"curl -s {base}/metadata"),
+        (
+            (
+                f"{home.role.name} ne répond plus : la recherche le nomme et montre la copie tenue ailleurs",
+                f"{home.role.name} hangs: the search names it, and shows the replica held elsewhere",
+            ),
+            f"kill -STOP {home.pid}; {replicated}; kill -CONT {home.pid}",
+        ),
+        (
+            (
+                "La même chose en tableau ; et qui est interrogé, et pourquoi",
+                "The same as a table; and who is asked, and why",
+            ),
+            f"{broker} search 'CareTeam?status=active&_count=5'{url}\n"
+            f"{broker} explain 'CareTeam?patient=Patient/{home.slug}.patient-1'{url}",
+        ),
+    ]

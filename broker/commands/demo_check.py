@@ -1,0 +1,89 @@
+"""`demo --check`: every read flux once, against what the managers themselves say that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import aiohttp
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from adapters.clock import SystemClock
+from broker.commands import demo_checks_faults as faults
+from broker.commands import demo_checks_read as reading
+from broker.commands import demo_checks_search as searching
+from broker.commands.demo_federation import Demo
+from broker.commands.demo_held import read_held
+from broker.commands.demo_probe import CheckFailedError, Probe
+from broker.commands.terminal import said
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    fr: str
+    en: str
+    run: Callable[[Probe], Awaitable[str]]
+
+
+CHECKS = (
+    Check("Déclaration", "Statement", reading.statement),
+    Check("Recherche, toutes les pages", "Search, every page", searching.everything_paged),
+    Check("Recherche par GET et POST", "Search by GET and POST", searching.by_get_and_post),
+    Check("Personne par INS", "Person by INS", searching.person),
+    Check("Critères chaînés", "Chained criteria", searching.chains),
+    Check("Critères de date", "Date criteria", searching.dates),
+    Check("_include, :iterate", "_include, :iterate", searching.includes),
+    Check("_revinclude", "_revinclude", searching.reverse_include),
+    Check("_sort", "_sort", searching.ordered),
+    Check("Totaux", "Totals", searching.totals),
+    Check("_elements", "_elements", searching.elements),
+    Check("Acteurs, plan", "Actors, plan", searching.actors),
+    Check("Copie", "Replica", searching.copies),
+    Check("Conflit", "Conflict", searching.conflict),
+    Check("Liens de page", "Page links", searching.own_links),
+    Check("Lecture", "Read", reading.read),
+    Check("Lecture conditionnelle", "Conditional read", reading.conditional),
+    Check("Lecture de version", "Version read", reading.vread),
+    Check("Historique d'un cercle", "History of a circle", reading.history_of_circle),
+    Check("Historique des cercles", "History of all circles", reading.history_of_type),
+    Check("XML", "XML", reading.xml),
+    Check("gzip", "gzip", reading.compressed),
+    Check("Paramètre inconnu", "Unknown parameter", reading.strict),
+    Check("Entrées mal formées", "Malformed input", reading.malformed),
+    Check("Un gestionnaire muet", "One manager hangs", faults.hanging),
+    Check("Copie montrée", "Replica shown", faults.replica_shown),
+    Check("Réponse partielle refusée", "Partial answer refused", faults.partial_refused),
+    Check("Disjoncteur", "Breaker", faults.breaker_open),
+    Check("Retour du gestionnaire", "The manager is back", faults.back),
+)
+
+
+async def check_everything(demo: Demo, console: Console) -> bool:
+    """Run every check, print a table, and say whether all held."""
+    clock = SystemClock()
+    table = Table(said("Flux", "Flux"), "", said("Détail", "Detail"), "ms")
+    failed = 0
+    async with aiohttp.ClientSession(auto_decompress=False) as http:
+        probe = Probe(demo, await read_held(demo), http, clock)
+        for check in CHECKS:
+            began = clock.monotonic()
+            held, detail = await _outcome(check, probe)
+            failed += not held
+            verdict = "[green]ok[/green]" if held else "[bold red]FAILED[/bold red]"
+            milliseconds = f"{(clock.monotonic() - began) * 1000:.0f}"
+            table.add_row(said(check.fr, check.en), verdict, escape(detail), milliseconds)
+    console.print(table)
+    passed = len(CHECKS) - failed
+    console.print(said(f"{passed} sur {len(CHECKS)} tiennent.", f"{passed} of {len(CHECKS)} hold."))
+    return not failed
+
+
+async def _outcome(check: Check, probe: Probe) -> tuple[bool, str]:
+    try:
+        return True, await check.run(probe)
+    except CheckFailedError as error:
+        return False, str(error)
+    except Exception as error:  # noqa: BLE001 - an answer of an unforeseen shape is a failed check, not the end of all
+        return False, f"{type(error).__name__}: {error}"[:200]

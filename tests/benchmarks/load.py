@@ -1,0 +1,108 @@
+"""A load generator that costs little: one request prebuilt, sent again and again over kept connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+from tests.benchmarks.canned_managers import content_length
+
+_PATIENCE = 30.0  # seconds for one request, after which the benchmark gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address and the one request that is sent there."""
+
+    host: str
+    port: int
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One closed loop: each connection sends as soon as it is answered. `latencies` in seconds."""
+
+    latencies: tuple[float, ...]
+    seconds: float
+    body: bytes  # the last one
+
+
+def request(
+    method: str, target: str, host: str, port: int, *, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Target:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{port}", "Accept: application/fhir+json"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if body:
+        lines += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"]
+    return Target(host, port, "\r\n".join([*lines, "", ""]).encode() + body)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._missing = -1  # bytes still to come; negative: the head is not whole
+        self._head = b""
+        self._answered: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(exc or ConnectionError("closed before the answer"))
+
+    async def exchange(self, sent: bytes) -> bytes:
+        """The body of the answer; any status but 200 is an error."""
+        self._pieces, self._missing, self._head = [], -1, b""
+        self._answered = asyncio.get_running_loop().create_future()
+        self.transport.write(sent)
+        return await self._answered
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing < 0:
+            self._head += data
+            head, found, data = self._head.partition(b"\r\n\r\n")
+            if not found:
+                return
+            self._head, self._missing = head, content_length(head)
+        self._pieces.append(data)
+        self._missing -= len(data)
+        if self._missing == 0 and self._answered is not None and not self._answered.done():
+            self._finish(self._answered)
+
+    def _finish(self, answered: asyncio.Future[bytes]) -> None:
+        if self._head.startswith(b"HTTP/1.1 200 "):
+            answered.set_result(b"".join(self._pieces))
+        else:
+            answered.set_exception(RuntimeError(f"answered {self._head[:60]!r}"))
+
+
+async def closed_loop(target: Target, *, connections: int, requests: int) -> Run:
+    """`requests` in all over `connections`. Raises where one fails or takes too long."""
+    loop = asyncio.get_running_loop()
+    latencies: list[float] = []
+    left = requests
+    body = b""
+
+    async def one() -> None:
+        nonlocal left, body
+        _, connection = await loop.create_connection(_Connection, target.host, target.port)
+        try:
+            while left > 0:
+                left -= 1
+                sent = perf_counter()
+                async with asyncio.timeout(_PATIENCE):
+                    body = await connection.exchange(target.request)
+                latencies.append(perf_counter() - sent)
+        finally:
+            connection.transport.close()
+
+    started = perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(one())
+    return Run(tuple(latencies), perf_counter() - started, body)
