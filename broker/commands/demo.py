@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from broker.commands.api_client import DEFAULT_URL
 from broker.commands.demo_cast import CAST, REPLICATED, REVISED, TWICE
 from broker.commands.demo_check import check_everything
 from broker.commands.demo_federation import Demo, running_demo
@@ -115,10 +116,10 @@ def _suggestions(running: Demo, persons: list[str]) -> list[tuple[tuple[str, str
     """What to try: a sentence in two languages, and the command."""
     base, home = running.base_url, running.managers[0]
     one, twice, replicated = (
-        f"curl -s {base}/CareTeam/_search --data-urlencode 'patient.identifier={p}'" for p in persons
+        f"curl -s {base}/CareTeam/_search --data-urlencode 'patient.identifier={ins}'" for ins in persons
     )
-    broker = shlex.join([str(Path(sys.executable).with_name("cds-broker"))])
-    url = "" if running.url.endswith(":8080") else f" --url {running.url}"
+    broker = shlex.quote(str(Path(sys.executable).with_name("cds-broker")))
+    url = "" if running.url == DEFAULT_URL else f" --url {running.url}"
     return [
         (
             (
@@ -129,8 +130,8 @@ def _suggestions(running: Demo, persons: list[str]) -> list[tuple[tuple[str, str
         ),
         (
             (
-                "Une personne qui a deux cercles : tous deux sont montrés, et le conflit est nommé",
-                "A person with two circles: both are shown, and the conflict is named",
+                "Une personne qui a deux cercles : tous deux sont montrés, le conflit est nommé",
+                "A person with two circles: both are shown, the conflict is named",
             ),
             twice,
         ),
@@ -142,23 +143,28 @@ def _suggestions(running: Demo, persons: list[str]) -> list[tuple[tuple[str, str
             f"curl -s '{base}/CareTeam?_count=3&_include=CareTeam:subject'",
         ),
         (
-            ("Lire un cercle, et son historique ; en XML", "Read a circle, and its history; in XML"),
-            f"curl -s '{base}/CareTeam/{home.slug}.{REVISED}/_history?_format=xml'",
+            ("Un cercle, puis son historique en XML", "A circle, then its history in XML"),
+            (
+                f"curl -s {base}/CareTeam/{home.slug}.{REVISED}\n"
+                f"curl -s '{base}/CareTeam/{home.slug}.{REVISED}/_history?_format=xml'"
+            ),
         ),
         (("Ce qu'offre cette fédération", "What this federation offers"), f"curl -s {base}/metadata"),
         (
             (
-                f"{home.role.name} ne répond plus : la recherche le nomme et montre la copie tenue ailleurs",
-                f"{home.role.name} hangs: the search names it, and shows the replica held elsewhere",
+                f"{home.role.name} ne répond plus : il est nommé, et la copie tenue ailleurs est montrée",
+                f"{home.role.name} hangs: it is named, and the replica held elsewhere is shown",
             ),
             f"kill -STOP {home.pid}; {replicated}; kill -CONT {home.pid}",
         ),
         (
             (
-                "La même chose en tableau ; et qui est interrogé, et pourquoi",
-                "The same as a table; and who is asked, and why",
+                "Un tableau de résultats ; et qui est interrogé, et pourquoi",
+                "Results as a table; and who is asked, and why",
             ),
-            f"{broker} search 'CareTeam?status=active&_count=5'{url}\n"
-            f"{broker} explain 'CareTeam?patient=Patient/{home.slug}.patient-1'{url}",
+            (
+                f"{broker} search 'CareTeam?status=active&_count=5'{url}\n"
+                f"{broker} explain 'CareTeam?patient=Patient/{home.slug}.patient-1'{url}"
+            ),
         ),
     ]

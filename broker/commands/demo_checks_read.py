@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from broker.commands.demo_cast import REVISED
-from broker.commands.demo_held import circles, made_public
+from broker.commands.demo_held import Resource, circles, made_public, read_versions
 from broker.commands.demo_probe import Answer, Probe, entries, expect, expect_same, ids, issue_reasons, link
 
 _GUIDE = "https://interop.esante.gouv.fr/ig/fhir/cds/CapabilityStatement/"
@@ -65,59 +67,68 @@ async def conditional(probe: Probe) -> str:
 
 
 async def vread(probe: Probe) -> str:
-    for manager in probe.demo.managers:
-        names = {}
-        latest = probe.held[manager.slug]["CareTeam"][REVISED]
-        for version in await _versions(probe, manager.slug):
-            path = f"/fhir/CareTeam/{manager.slug}.{REVISED}/_history/{version}"
-            answer = await probe.send("GET", path)
-            expect_same(answer.status, 200, f"{manager.slug} version {version}: status")
+    """Every version of a circle of each region, against what that region holds."""
+    count = 0
+    for slug, versions in (await read_versions(probe.demo)).items():
+        own = [one for one in versions if one["id"] == REVISED]
+        expect(len(own) > 1, f"{slug}: the expectation itself has one version")
+        for held in own:
+            version = held["meta"]["versionId"]
+            answer = await probe.send("GET", f"/fhir/CareTeam/{slug}.{REVISED}/_history/{version}")
+            expect_same(answer.status, 200, f"{slug} version {version}: status")
+            expected = made_public(held, slug) | {"id": f"{slug}.{REVISED}"}
+            expect_same(_without_meta(answer.json), _without_meta(expected), f"{slug} version {version}")
             expect_same(answer.json["meta"]["versionId"], version, "versionId")
-            names[version] = answer.json["name"]
-        expect_same(len(names), 2, f"{manager.slug}: versions")
-        expect_same(names[latest["meta"]["versionId"]], latest["name"], "the latest version")
-        expect_same(len(set(names.values())), 2, "different versions")
-    return "both versions of a circle of each region"
-
-
-async def _versions(probe: Probe, slug: str) -> list[str]:
-    bundle = (await probe.send("GET", f"/fhir/CareTeam/{slug}.{REVISED}/_history")).json
-    return [entry["resource"]["meta"]["versionId"] for entry in bundle.get("entry", ())]
+            count += 1
+    return f"{count} versions of circles of {len(probe.held)} regions"
 
 
 async def history_of_circle(probe: Probe) -> str:
-    for manager in probe.demo.managers:
-        answer = await probe.send("GET", f"/fhir/CareTeam/{manager.slug}.{REVISED}/_history")
-        expect_same((answer.status, answer.json["type"]), (200, "history"), manager.slug)
-        instants = [entry["resource"]["meta"]["lastUpdated"] for entry in answer.json["entry"]]
-        expect_same(len(instants), 2, f"{manager.slug}: versions")
-        expect_same(instants, sorted(instants, reverse=True), f"{manager.slug}: newest first")
-    return "two versions in each region, newest first"
+    count = 0
+    for slug, versions in (await read_versions(probe.demo)).items():
+        answer = await probe.send("GET", f"/fhir/CareTeam/{slug}.{REVISED}/_history")
+        expect_same((answer.status, answer.json["type"]), (200, "history"), slug)
+        expected = [one for one in _versions(slug, versions) if one[1] == f"{slug}.{REVISED}"]
+        expect_same(_told(answer.json), sorted(expected, reverse=True), f"{slug}: versions, newest first")
+        count += len(expected)
+    return f"{count} versions in {len(probe.held)} regions, newest first"
 
 
 async def history_of_type(probe: Probe) -> str:
-    """Every version of every circle, paged: as many as the managers themselves tell of."""
+    """Every version of every circle, replicas too, paged: what the managers themselves tell of."""
     pages = await probe.pages("/fhir/CareTeam/_history", ("_count", "20"))
-    seen = [
-        (
-            entry["resource"]["meta"]["lastUpdated"],
-            entry["resource"]["id"],
-            entry["resource"]["meta"]["versionId"],
-        )
-        for page in pages
-        for entry in page.get("entry", ())
-        if entry["resource"]["resourceType"] == "CareTeam"
-    ]
-    expect_same(len(seen), len(set(seen)), "repeated versions")
-    expected = {
-        f"{slug}.{identity}": 2 if identity == REVISED else 1
-        for slug, held in probe.held.items()
-        for identity in held["CareTeam"]
-    }
-    counted = {one: sum(1 for _, identity, _ in seen if identity == one) for _, one, _ in seen}
-    expect_same(counted, expected, "versions")
-    expect_same([one[0] for one in seen], sorted((one[0] for one in seen), reverse=True), "newest first")
+    seen = [one for page in pages for one in _told(page)]
+    held = await read_versions(probe.demo)
+    expected = [one for slug, versions in held.items() for one in _versions(slug, versions)]
+    expect_same(sorted(seen), sorted(expected), "versions")
+    instants = [instant for instant, _, _ in seen]
+    expect_same(instants, sorted(instants, reverse=True), "newest first")
     return f"{len(seen)} versions on {len(pages)} pages, newest first"
+
+
+_Version = tuple[str, str, str]
+"""`meta.lastUpdated`, public id, versionId."""
+
+
+def _versions(slug: str, held: Sequence[Resource]) -> list[_Version]:
+    return [
+        (one["meta"]["lastUpdated"], f"{slug}.{one['id']}", one["meta"]["versionId"])
+        for one in held
+        if one["resourceType"] == "CareTeam"
+    ]
+
+
+def _told(bundle: Any) -> list[_Version]:
+    resources = [entry["resource"] for entry in bundle.get("entry", ())]
+    return [
+        (one["meta"]["lastUpdated"], one["id"], one["meta"]["versionId"])
+        for one in resources
+        if one["resourceType"] == "CareTeam"
+    ]
+
+
+def _without_meta(resource: Resource) -> dict[str, Any]:
+    return {name: value for name, value in resource.items() if name != "meta"}
 
 
 async def xml(probe: Probe) -> str:

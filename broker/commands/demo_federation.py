@@ -145,8 +145,8 @@ async def _start(stack: AsyncExitStack, role: Role, extra: Sequence[Resource]) -
         start_new_session=True,  # Ctrl-C is for the demonstration, which ends them in order
     )
     stack.push_async_callback(_end, process)
-    assert process.stdin is not None
-    assert process.stdout is not None
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a process without the pipes that were asked for")
     spec = ManagerSpec(role.region, role.circles, dict(role.options), tuple(extra))
     process.stdin.write(msgspec.json.encode(spec) + b"\n")
     try:

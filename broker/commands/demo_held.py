@@ -31,13 +31,23 @@ async def read_held(demo: Demo) -> dict[str, Held]:
         }
 
 
+async def read_versions(demo: Demo) -> dict[str, list[Resource]]:
+    """Every version of every circle, by slug."""
+    async with aiohttp.ClientSession() as http:
+        return {one.slug: await _pages(http, f"{one.base_url}/CareTeam/_history") for one in demo.managers}
+
+
 async def _all(http: aiohttp.ClientSession, base: str, kind: str) -> dict[str, Resource]:
-    found: dict[str, Resource] = {}
-    url: str | None = f"{base}/{kind}?_count=100"
+    return {one["id"]: one for one in await _pages(http, f"{base}/{kind}?_count=100")}
+
+
+async def _pages(http: aiohttp.ClientSession, first: str) -> list[Resource]:
+    found: list[Resource] = []
+    url: str | None = first
     while url is not None:
         async with http.get(url, raise_for_status=True) as answer:
             bundle = await answer.json(content_type=None)
-        found |= {entry["resource"]["id"]: entry["resource"] for entry in bundle.get("entry", ())}
+        found += [entry["resource"] for entry in bundle.get("entry", ())]
         following = [link["url"] for link in bundle["link"] if link["relation"] == "next"]
         url = urljoin(url, following[0]) if following else None
     return found

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from broker.core.dialects import effective_skills
+from broker.core.lacks import MODIFIERS
 from broker.core.search_parameters import PARAMETERS, TYPES, SearchParameter
 from broker.core.statement import BROKER_SOFTWARE, FEDERATION_EXTENSION
 from registry.model import REGIONS, Registered, Skills, Status
@@ -101,11 +102,23 @@ _REST_DOCUMENTATION: Final = (
 
 
 def _rest(active: Sequence[_Known], *, writes: bool) -> Json:
-    rest: Json = {"mode": "server", **_said("documentation", *_REST_DOCUMENTATION)}
+    rest: Json = {"mode": "server", **_said("documentation", *_documented(active))}
     rest["resource"] = [_resource(kind, active, writes=writes) for kind in TYPES]
     if writes:
         rest["interaction"] = [{"code": "transaction"}]
     return rest
+
+
+def _documented(active: Sequence[_Known]) -> tuple[str, str]:
+    """What holds for every search, and which modifiers the broker applies for whom."""
+    french, english = _REST_DOCUMENTATION
+    for modifier in MODIFIERS:
+        lacking = [item for item, skills in active if modifier not in (skills.modifiers or ())]
+        if lacking:
+            where = _places(lacking)
+            french += f" Modificateur :{modifier} appliqué par le courtier, dans une limite, pour : {where}."
+            english += f" Modifier :{modifier} applied by the broker, within a bound, for: {where}."
+    return french, english
 
 
 def _description(active: Sequence[_Known]) -> tuple[str, str]:

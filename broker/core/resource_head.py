@@ -86,6 +86,9 @@ class Restater:
         self._origin = origin
         self._aliases = aliases
         self._searched = searched_type
+        self._otherwise: Mode = "match" if searched_type is None else "include"
+        self._prefix = origin.prefix
+        self._dotted = f"{origin.slug}."
         self._origins = tuple(origins)
         self._common = _common(MAX_ID - len(origin.prefix)).match
         self._ends: dict[bytes, _Restated | None] = {}
@@ -94,38 +97,34 @@ class Restater:
     def restate(self, raw: bytes, stated_mode: str | None = None) -> Entry:
         """Raises `EntryError`. An OperationOutcome that is no match comes back as it was, with mode outcome."""
         common = self._common(raw)
-        if common is None or raw.rfind(b'"id"', common.end(2)) > 0:
+        if common is None:
             return self._carefully(raw, stated_mode)
-        kind_bytes, local, version, updated = common.groups()
-        start = common.end()
+        (_, start), _, (id_at, _), _, (_, instant_end) = common.regs
+        if raw.rfind(b'"id"') > id_at:
+            return self._carefully(raw, stated_mode)
+        kind_text, local, version, updated = common.groups()
         end = raw.find(b'},"', start)
         tail = raw[start:end]
         meta = self._ends.get(tail)
         if meta is None:
             meta = self._ends[tail] = self._end_of_meta(tail)
-        kind = self._types.get(kind_bytes)
+        kind = self._types.get(kind_text)
         if kind is None:
-            kind = self._types[kind_bytes] = kind_bytes.decode()
+            kind = self._types[kind_text] = kind_text.decode()
         if meta is None or kind == _OUTCOME:
             return self._carefully(raw, stated_mode)
         local_id = local.decode()
-        id_at, meta_at = common.start(2), common.end(4) + 1
         return Entry(
-            self._mode(kind, stated_mode),
+            "match" if kind == self._searched and stated_mode != "include" else self._otherwise,
             kind,
             local_id,
-            f"{self._origin.slug}.{local_id}",
+            self._dotted + local_id,
             version.decode(),
             updated.decode(),
             meta.source,
             meta.tags,
-            raw[:id_at] + self._origin.prefix + raw[id_at:meta_at] + meta.text + raw[end:],
+            raw[:id_at] + self._prefix + raw[id_at : instant_end + 1] + meta.text + raw[end:],
         )
-
-    def _mode(self, kind: str, stated: str | None) -> Mode:
-        if self._searched is None or (kind == self._searched and stated != "include"):
-            return "match"
-        return "include"
 
     def _end_of_meta(self, tail: bytes) -> _Restated | None:
         if len(tail) > _SHARED_LIMIT:
@@ -176,7 +175,7 @@ class Restater:
             meta = _Restated(b"", None, None, None, ())
         else:
             changes["meta"] = b"{" + meta.text + b"}"
-        mode = self._mode(kind, stated_mode)
+        mode: Mode = "match" if kind == self._searched and stated_mode != "include" else self._otherwise
         return Entry(mode, kind, local, public.decode(), *meta[1:], with_values(raw, places, changes))
 
 

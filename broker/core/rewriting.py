@@ -68,7 +68,7 @@ def outward(body: bytes, origin: Origin, aliases: dict[str, str]) -> bytes:
         return _public(value, origin, aliases)
 
     pieces = body.split(_KEY)
-    if any([piece[-1:] == _BACKSLASH for piece in pieces]):  # noqa: C419 - a list is faster here
+    if _BACKSLASH[0] in [piece[-1] for piece in pieces if piece]:
         return _rewritten(pieces, translate)
     return _KEY.join(
         [

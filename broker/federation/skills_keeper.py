@@ -72,18 +72,16 @@ class SkillsKeeper:
         self._max_age = max_age
         self._pause = pause
         self._attempts: dict[str, _Attempt] = {}
+        self._busy: set[str] = set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self.once()
-            await self._clock.sleep(self._pause)
-
-    async def once(self) -> None:
-        """Check whoever is due, several at a time."""
-        due = self._due()
-        if due:
-            await asyncio.gather(*(self._learn(one.gestionnaire) for one in due))
+        """Until cancelled. A slow check keeps no other manager waiting."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for one in self._due():
+                    self._busy.add(one.gestionnaire.id)
+                    group.create_task(self._learn(one.gestionnaire))
+                await self._clock.sleep(self._pause)
 
     def _due(self) -> Sequence[Registered]:
         now = self._clock.monotonic()
@@ -91,6 +89,7 @@ class SkillsKeeper:
             one
             for one in self._managers.all()
             if self._is_due(one)
+            and one.gestionnaire.id not in self._busy
             and ((tried := self._attempts.get(one.gestionnaire.id)) is None or tried.due <= now)
         ]
 
@@ -117,6 +116,14 @@ class SkillsKeeper:
                 await self._leases.give_back(lease)
         except StoreError:
             _log.warning("manager %s: the registry's store did not answer", manager.id)
+        except Exception as error:  # noqa: BLE001
+            # A defect of ours that one manager's answers bring out must not end the checks of all: reported, put off.
+            self._put_off(manager)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"check of manager {manager.id} failed", "exception": error}
+            )
+        finally:
+            self._busy.discard(manager.id)
 
     async def _learn_alone(self, manager: Gestionnaire) -> None:
         before = await self._store.get(manager.id)

@@ -66,7 +66,8 @@ def _query(search: str, max_count: int) -> SearchQuery:
 
 
 def _rendered(query: SearchQuery, plan: Plan) -> SearchPlan:
-    managers = [_of(one) for one in (*plan.asks, *plan.left_out, *plan.unable)]
+    judged: list[Ask | LeftOut | Unable] = [*plan.asks, *plan.left_out, *plan.unable]
+    managers = [_of(one) for one in judged]
     managers.sort(key=lambda one: one.id)
     return SearchPlan(
         type=query.type,

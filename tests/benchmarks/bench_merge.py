@@ -149,9 +149,7 @@ def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, A
             "name": [{"use": "usual", "family": family, "given": [rng.choice(GIVEN)]}],
             "telecom": [
                 {"system": "phone", "value": f"06{number:08}", "use": "mobile", "rank": 1},
-                {"system": "email", "value": f"aidant{number}@exemple.fr", "use": "home"},
             ],
-            "period": {"start": start},
         },
         {
             **_head("PractitionerRole", carer, "as-practitionerrole", rng, narrative),
@@ -161,11 +159,7 @@ def _circle(number: int, rng: random.Random, narrative: int) -> list[dict[str, A
             "active": True,
             "practitioner": {"reference": f"Practitioner/rpps-{number}"},
             "organization": {"reference": structure},
-            "code": [
-                _coded("TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante", "60"),
-                _coded("TRE_R23-ModeExercice/FHIR/TRE-R23-ModeExercice", "L"),
-            ],
-            "specialty": [_coded("TRE_R38-SpecialiteOrdinale/FHIR/TRE-R38-SpecialiteOrdinale", "SM26")],
+            "code": [_coded("TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante", "60")],
             "telecom": [{"system": "phone", "value": f"02{number:08}", "use": "work"}],
         },
     ]

@@ -1,12 +1,14 @@
 """Managers as cheap as can be: prebuilt bytes over one `asyncio.Protocol`, so that they are not what is measured.
 
-Each answers a search with its searchset and a read with its first circle. One of them can be made to hang.
+Each answers a search with its searchset and a read with its first circle. One more takes requests and never answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import orjson
 
@@ -26,19 +28,19 @@ FORM = (
 _SMALL_NARRATIVE = 0
 
 
-def searchset(number: int, base: str, *, circles: int) -> bytes:
+def searchset(number: int, *, circles: int) -> bytes:
     """The answer of manager `number`: its newest circles first, four resources each.
 
     Ten circles are 44 KB, as in `bench_merge`; a single one has no narratives and comes to some 2.5 KB.
     """
     origin, body = bundles(narrative=None if circles > 1 else _SMALL_NARRATIVE)[number]
-    bundle: Json = orjson.loads(body.replace(origin.base_url.encode(), base.encode()))
+    bundle: Json = orjson.loads(body)
     entries = bundle["entry"]
     groups = [entries[start : start + 4] for start in range(0, len(entries), 4)][:circles]
     groups.sort(key=lambda group: group[0]["resource"]["meta"]["lastUpdated"], reverse=True)
     bundle["entry"] = [entry for group in groups for entry in group]
     bundle["total"] = circles
-    bundle["link"][0]["url"] = f"{base}/CareTeam?status=active&_sort=-_lastUpdated"
+    bundle["link"][0]["url"] = f"{origin.base_url}/CareTeam?status=active&_sort=-_lastUpdated"
     return orjson.dumps(bundle)
 
 
@@ -48,21 +50,18 @@ def answer(body: bytes, content_type: bytes = b"application/fhir+json; charset=u
 
 
 class Manager:
-    """What one manager answers, and whether it does."""
+    """What one manager answers."""
 
-    def __init__(self, number: int, base: str, *, circles: int) -> None:
-        body = searchset(number, base, circles=circles)
+    def __init__(self, number: int, *, circles: int) -> None:
+        body = searchset(number, circles=circles)
         circle = orjson.loads(body)["entry"][0]["resource"]
         self.circle_id: str = circle["id"]
         self.searched = answer(body)
         self.read = answer(orjson.dumps(circle))
         self.size = len(body)
-        self.hangs = False
 
     def reply(self, request: bytes) -> bytes:
-        """The answer to a whole request; empty where the manager hangs."""
-        if self.hangs:
-            return b""
+        """The answer to a whole request."""
         return self.searched if request.startswith(b"POST ") or b"?" in request[:200] else self.read
 
 
@@ -74,8 +73,7 @@ class Serving(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is no subclass
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -91,21 +89,23 @@ def content_length(head: bytes) -> int:
 
 
 async def work(argument: Json) -> None:
-    loop = asyncio.get_running_loop()
-    managers: list[Manager] = []
-    ports: list[int] = []
-    for number in range(MANAGERS):
-        server = await loop.create_server(lambda n=number: Serving(managers[n]), "127.0.0.1", 0)  # type: ignore[misc]
-        ports.append(server.sockets[0].getsockname()[1])
-        managers.append(
-            Manager(number, f"http://127.0.0.1:{ports[-1]}/fhir", circles=int(argument["circles"]))
-        )
+    managers = [Manager(number, circles=int(argument["circles"])) for number in range(MANAGERS)]
+    bases = [await _listen(partial(Serving, one)) for one in managers]
+    say(
+        {
+            "bases": bases,
+            "hung": await _listen(asyncio.Protocol),
+            "bytes": sum(one.size for one in managers),
+            "circle": managers[0].circle_id,
+        }
+    )
+    await serve_commands()
 
-    def hang(number: str) -> None:
-        managers[int(number)].hangs = True
 
-    say({"ports": ports, "bytes": sum(one.size for one in managers), "circle": managers[0].circle_id})
-    await serve_commands({"hang": hang})
+async def _listen(protocol: Callable[[], asyncio.Protocol]) -> str:
+    """The base address of a new server on a free port."""
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fhir"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,16 @@ from adapters.clock import SystemClock
 from adapters.manager_http import HttpManagerClient
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
+from broker.core.breaker import BreakerState
 from broker.core.capability import federation_statement
 from broker.core.lacks import MODIFIERS
 from broker.core.search_parameters import PARAMETERS
 from broker.errors import FailureKind, ManagerError
 from broker.federation.check import check
 from broker.federation.check_session import MAX_REQUESTS
+from broker.federation.manager_guard import ManagerGuard
 from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
-from registry.model import Gestionnaire, SearchMethod, Skills
+from registry.model import Gestionnaire, Registered, SearchMethod, Skills
 from tests.support.fake_clock import FakeClock
 from tests.support.fhir_builders import INS
 from tests.support.gestionnaires import gestionnaire
@@ -459,6 +461,47 @@ async def test_an_answer_that_comes_too_late_leaves_its_question_open(twisted: T
     twisted.ask = slow_statement
     skills = await checked(twisted)
     assert (skills.software, skills.history_type, skills.lacks) == (None, None, ())
+
+
+# --- checks and the breaker
+
+
+class _Registry:
+    def __init__(self, *registered: Registered) -> None:
+        self.registered = registered
+
+    def all(self) -> Sequence[Registered]:
+        return self.registered
+
+    def get(self, slug: str) -> Registered | None:
+        return next((one for one in self.registered if one.gestionnaire.id == slug), None)
+
+
+async def test_a_server_that_fails_on_odd_probes_keeps_its_breaker_closed(twisted: Twisted) -> None:
+    def failing(request: ManagerRequest) -> ManagerRequest | ManagerAnswer:
+        odd = any(":" in name or "." in name or name == "_sort" for name, _ in _pairs(request))
+        return answered({"resourceType": "OperationOutcome"}, 500) if odd else request
+
+    twisted.ask = failing
+    in_flight: list[int] = []
+    async with running_sandbox(probed_region()) as sandbox:
+        manager = gestionnaire("bre", base_url=sandbox.base_url, max_connections=2)
+        guard = ManagerGuard(twisted, _Registry(Registered(manager, 1, "")), SystemClock())
+
+        def watched(request: ManagerRequest, answer: ManagerAnswer) -> ManagerAnswer:
+            health = guard.state("bre")
+            assert health is not None
+            in_flight.append(health.in_flight)
+            return answer
+
+        twisted.answer = watched
+        skills = await check(guard.unjudged(), SystemClock(), manager, timeout=5)
+        health = guard.state("bre")
+        assert health is not None
+        assert (health.breaker, health.failures) == (BreakerState.CLOSED, 0)
+        assert {"chaining", "sort", "modifier:exact"} <= set(skills.lacks)
+        assert max(in_flight) == 2
+        await guard.aclose()
 
 
 # --- brokers

@@ -124,6 +124,11 @@ def included(bundle: Json) -> list[Json]:
     return [entry["resource"] for entry in entries(bundle, "include")]
 
 
+def right_total(bundle: Json, number: int) -> bool:
+    """Whether `total` is the number of matches. It may be absent (FHIR R4, Bundle); it may not be wrong."""
+    return bool(bundle.get("total", number) == number)
+
+
 def link(bundle: Json, relation: str) -> str | None:
     """The address of a link, which may be there once at most."""
     urls = [item["url"] for item in bundle.get("link", []) if item["relation"] == relation]

@@ -51,7 +51,7 @@ async def test_format_asks_for_xml(gestionnaire: Gestionnaire, world: World, nam
     root = xml(await gestionnaire.get("CareTeam", [*world.scope(), ("_format", name)]))
     assert root.tag == "{http://hl7.org/fhir}Bundle"
     assert value(root, "f:type") == "searchset"
-    assert value(root, "f:total") == str(len(world.circles))
+    assert value(root, "f:total") in {None, str(len(world.circles))}
     ids = [found.get("value") for found in root.findall("f:entry/f:resource/f:CareTeam/f:id", _NS)]
     found = keys(await gestionnaire.search_all("CareTeam", world.scope()))
     assert [f"CareTeam/{one}" for one in ids] == found[: len(ids)] != []

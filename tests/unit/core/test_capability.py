@@ -70,6 +70,15 @@ def test_it_instantiates_the_guide() -> None:
     assert [item["type"] for item in made["rest"][0]["resource"]] == list(TYPES)
 
 
+def test_modifiers_that_the_broker_applies_are_said() -> None:
+    somewhat = _registered("nor", "28", Skills(modifiers=("exact",)))
+    whole = _made([WHOLE])["rest"][0]["documentation"]
+    text = _made([WHOLE, somewhat])["rest"][0]["documentation"]
+    assert "Modificateur" not in whole
+    assert ":not appliqué par le courtier, dans une limite, pour : Normandie (Gestionnaire nor)" in text
+    assert ":exact" not in text
+
+
 def test_nothing_is_said_to_be_missing_where_nothing_is() -> None:
     for kind in TYPES:
         entry = _resource(_made([WHOLE]), kind)
