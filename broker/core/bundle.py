@@ -126,7 +126,7 @@ def read_searchset(
 
 
 def _once(entries: list[Entry]) -> Iterable[Entry]:
-    if len(set(map(_identity, entries))) == len(entries):
+    if len({entry.public_id for entry in entries}) == len(entries):
         return entries
     first: dict[tuple[str, str], Entry] = {}
     for entry in entries:

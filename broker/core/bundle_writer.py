@@ -32,18 +32,23 @@ def write_searchset(
     instant.
     """
     base = orjson.dumps(public_base.rstrip("/"))[:-1].decode()
-    matches: list[bytes] = []
-    includes: list[bytes] = []
+    matches: list[Entry] = []
+    includes: list[Entry] = []
     for entry in entries:
-        is_match = entry.mode == "match"
-        pieces = matches if is_match else includes
-        pieces.append(f'{{"fullUrl":{base}/{entry.type}/{entry.public_id}","resource":'.encode())
-        pieces.append(entry.raw)
-        pieces.append(_MATCH if is_match else _INCLUDE)
-    pieces = matches + includes
+        (matches if entry.mode == "match" else includes).append(entry)
+    pieces = _searched(matches, base, _MATCH) + _searched(includes, base, _INCLUDE)
     if outcome is not None:
         pieces += (b'{"resource":', outcome, b',"search":{"mode":"outcome"}},')
     return _bundle("searchset", pieces, links, total, bundle_id, last_updated)
+
+
+def _searched(entries: list[Entry], base: str, mode: bytes) -> list[bytes]:
+    pieces = [mode] * (3 * len(entries))
+    pieces[0::3] = [
+        f'{{"fullUrl":{base}/{entry.type}/{entry.public_id}","resource":'.encode() for entry in entries
+    ]
+    pieces[1::3] = [entry.raw for entry in entries]
+    return pieces
 
 
 def write_history(

@@ -92,6 +92,13 @@ MESSAGES: Mapping[str, Message] = {
         "Format de réponse non offert : JSON et XML FHIR le sont.",
         "Answer format not offered: FHIR JSON and XML are.",
     ),
+    "request.no-xml": Message(
+        406,
+        "error",
+        "not-supported",
+        "La réponse contient une ressource qui ne peut s'écrire en XML : demandez du JSON.",
+        "The answer holds a resource that cannot be written in XML: ask for JSON.",
+    ),
     "request.content-type": Message(
         415,
         "error",
@@ -452,6 +459,20 @@ MESSAGES: Mapping[str, Message] = {
         "informational",
         "Le critère {parameter} ne peut rien y trouver.",
         "Criterion {parameter} can find nothing there.",
+    ),
+    "plan.not-holder": Message(
+        200,
+        "information",
+        "informational",
+        "L'index n'y connaît rien qui réponde au critère {parameter}.",
+        "The index knows nothing there that meets criterion {parameter}.",
+    ),
+    "locate.nothing-named": Message(
+        400,
+        "error",
+        "required",
+        "Un identifiant avec son système est requis : {parameter}.",
+        "An identifier with its system is required: {parameter}.",
     ),
     "plan.suspended": Message(200, "information", "informational", "Il est suspendu.", "It is suspended."),
     "manager.entry-id": Message(

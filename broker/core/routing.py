@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from broker.core.identified import Located
 from broker.core.query import Criterion, Include, SearchQuery
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
 from registry.model import Gestionnaire, Registered, Skills, Status
@@ -68,13 +69,22 @@ def plan_search(
     public_base: str,
     aliases: Mapping[str, str],
     skills_of: Callable[[Registered], Skills],
+    located: Located | None = None,
 ) -> Plan:
-    """The plan of a search over the registered managers. `aliases`: see `translation.Dialogue`."""
+    """The plan of a search over the registered managers. `aliases`: see `translation.Dialogue`.
+
+    `located`: what the locator says; None: nothing, and everybody who may hold a match is asked.
+    """
     asks: list[Ask] = []
     left_out: list[LeftOut] = []
     unable: list[Unable] = []
     for registered in managers:
-        outcome = _plan_one(query, registered.gestionnaire, skills_of(registered), public_base, aliases)
+        manager = registered.gestionnaire
+        elsewhere = located.leaves_out(manager.id) if located is not None else None
+        if elsewhere is not None:
+            left_out.append(LeftOut(manager, "plan.not-holder", elsewhere))
+            continue
+        outcome = _plan_one(query, manager, skills_of(registered), public_base, aliases)
         match outcome:
             case Ask():
                 asks.append(outcome)

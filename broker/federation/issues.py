@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ MAX_RELAYED = 20
 """Issues of one manager that are passed on; more would drown the others'."""
 
 _MAX_TEXT = 300
+_ADDRESS = re.compile(r"\w+://\S+")
+_LONG_NUMBER = re.compile(r"\d[\dAB ]{6,}\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,15 @@ def relayed_issues(body: bytes, manager: Gestionnaire) -> list[Issue]:
         replace(
             manager_issue("manager.reported", manager),
             severity=_SEVERITY.get(one.severity, "information"),
-            diagnostics=((one.details and one.details.text) or one.diagnostics or "")[:_MAX_TEXT] or None,
+            diagnostics=_harmless((one.details and one.details.text) or one.diagnostics or ""),
         )
         for one in told
     ]
+
+
+def _harmless(text: str) -> str | None:
+    """A manager's own words, shortened: servers like to repeat addresses and identifiers in them."""
+    return _LONG_NUMBER.sub("…", _ADDRESS.sub("…", text))[:_MAX_TEXT].strip() or None
 
 
 def plan_issues(plan: Plan) -> list[Issue]:

@@ -42,6 +42,7 @@ class ManagerSearch:
     """Asks one manager for the pages of one search. Raises `ManagerError`; judges nothing else.
 
     `size` is the number of matches asked for at a time. `candidates` counts what was read to be filtered here.
+    `ignored` names the criteria that the manager showed on its first page not to have applied.
     """
 
     ask: Ask
@@ -54,6 +55,7 @@ class ManagerSearch:
     aliases: dict[str, str]
     known_origins: Sequence[Origin]
     bound: int
+    ignored: frozenset[str] = frozenset()
     candidates: int = 0
     trail: PageTrail = field(init=False)
     _resolved: tuple[list[Criterion], list[Criterion]] | None = None
@@ -81,7 +83,7 @@ class ManagerSearch:
             self.trail.follow(url)
             bundle = self._read(await self.calls.follow(url, self.context))
         self.trail.take(bundle)
-        self._check_ignored(bundle, native)
+        self._check_ignored(bundle, native, url)
         return self._in_order(bundle, [*filters, *self._ignored], url)
 
     async def _first(self, native: list[Criterion]) -> ManagerBundle:
@@ -116,9 +118,16 @@ class ManagerSearch:
         own = [(criterion.name, criterion.value) for criterion in native[len(self.ask.plan.criteria) :]]
         return own + request_pairs(self.query, self.ask.plan, self.sort, size)
 
-    def _check_ignored(self, bundle: ManagerBundle, native: list[Criterion]) -> None:
-        """A filter that the manager shows it did not apply is applied here, or the manager is not believed."""
-        for criterion in silently_ignored(bundle.self_url, native):
+    def _check_ignored(self, bundle: ManagerBundle, native: list[Criterion], url: str | None) -> None:
+        """A filter that the manager shows it did not apply is applied here, or the manager is not believed.
+
+        Only a first page shows it: the `self` of a later one is an opaque link as often as not.
+        """
+        shown = silently_ignored(bundle.self_url, native) if url is None else ()
+        self.ignored |= {criterion.name for criterion in shown}
+        for criterion in native:
+            if criterion.name not in self.ignored:
+                continue
             if criterion.chain:
                 raise failed_criterion(self.ask, criterion)
             public = in_public_terms(criterion, self.origin.slug)
@@ -159,6 +168,8 @@ class ManagerSearch:
 
 def _cut_off(bundle: ManagerBundle) -> bool:
     """Whether a first page is the last although its total says there is more; some servers count includes in it too."""
+    if bundle.problems:  # entries came that cannot be used: that is said of them
+        return False
     return bundle.next_url is None and bundle.total is not None and bundle.total > len(bundle.entries)
 
 

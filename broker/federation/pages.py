@@ -19,7 +19,8 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `kind`: `search` or `history`. `pairs`: the query in canonical names. `watermark`: the key of the last match given
     out (see `core.merge`). `positions`: a stream per manager asked, by slug. `shown`: circle keys already shown, to
-    the public id under which they were (see `core.dedup`). `first`, `previous`: tokens of those pages.
+    the public id under which they were (see `core.dedup`). `ignored`: criteria by name that a manager showed not to
+    apply, by slug. `first`, `previous`: tokens of those pages.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
     watermark: tuple[object, ...] = ()
     positions: dict[str, Position] = {}
     shown: dict[str, str] = {}
+    ignored: dict[str, frozenset[str]] = {}
     first: str | None = None
     previous: str | None = None
 

@@ -90,7 +90,10 @@ class ReadService:
         if answer.status != 200:
             raise failed(where.calls.manager, FailureKind.REJECTED, status=answer.status)
         known = self.federation.origins.all()
-        body = read_resource(answer.body, where.origin, resource_type, aliases, known).raw
+        entry = read_resource(answer.body, where.origin, resource_type, aliases, known)
+        if entry.local_id != where.local_id:
+            raise failed(where.calls.manager, FailureKind.INVALID, detail="another id")
+        body = entry.raw
         if elements is not None:
             body = keep_elements(body, elements)
         location = answer.headers.get("content-location")

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from broker.core.bundle import Entry
 from broker.core.bundle_writer import write_searchset
 from broker.core.dedup import CopyRule, conflicts, home_of, is_replica
+from broker.core.identified import Located
 from broker.core.manager_query import shown_entries
 from broker.core.merge import Taken, restore
 from broker.core.outcome import Issue
@@ -35,11 +38,12 @@ from broker.federation.issues import (
     status_of_all_failed,
 )
 from broker.federation.links import PageLinks
+from broker.federation.locating import LocatorGuide
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.manager_search import ManagerSearch
 from broker.federation.page_run import PageRun
 from broker.federation.pages import PageState
-from registry.model import Registered
+from registry.model import Gestionnaire, Registered, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,17 @@ class SearchService:
     """Searches of the federation. Raises `RequestError` for what the client got wrong."""
 
     federation: Federation
+    guide: LocatorGuide | None = None
 
     async def explain(self, query: SearchQuery) -> Plan:
         """Who would be asked what, who would not, and why."""
-        return await self._plan(query, self.federation.managers.all())
+        return await self._plan(query, self.federation.managers.all(), await self._located(query))
 
     async def first_page(self, query: SearchQuery, context: RequestContext) -> FederatedAnswer:
         managers = self.federation.managers.all()
-        if not managers:
+        if all(one.gestionnaire.status is Status.SUSPENDED for one in managers):
             return refusal(503, [Issue("federation.no-manager")], context)
-        plan = await self._plan(query, managers)
+        plan = await self._plan(query, managers, await self._located(query))
         size = self.federation.options.default_count if query.count is None else query.count
         state = PageState("search", query.type, tuple(query.pairs()), size)
         work = Work(query, plan, state, None, context, {})
@@ -88,7 +93,12 @@ class SearchService:
         plan = await self._plan(query, managers)
         return await self._page(Work(query, plan, state, token, context, {}))
 
-    async def _plan(self, query: SearchQuery, managers: Sequence[Registered]) -> Plan:
+    async def _located(self, query: SearchQuery) -> Located | None:
+        return None if self.guide is None else await self.guide.locate(query)
+
+    async def _plan(
+        self, query: SearchQuery, managers: Sequence[Registered], located: Located | None = None
+    ) -> Plan:
         named = [one for criterion in query.criteria for one in public_ids(criterion)]
         return plan_search(
             query,
@@ -96,6 +106,7 @@ class SearchService:
             public_base=self.federation.options.public_base,
             aliases=await self.federation.resolved(named) if named else {},
             skills_of=self.federation.skills_of,
+            located=located,
         )
 
     def searches(self, work: Work, *, ahead: int | None = None) -> dict[str, ManagerSearch]:
@@ -113,6 +124,7 @@ class SearchService:
                 aliases=work.aliases,
                 known_origins=federation.origins.all(),
                 bound=federation.options.sort_bound,
+                ignored=work.state.ignored.get(ask.manager.id, frozenset()),
             )
             for ask in work.plan.asks
         }
@@ -146,7 +158,8 @@ class SearchService:
         issues += told + self._findings(work.query, run, taken, includes)
         total, told = await self._total(work, run, taken)
         issues += told
-        links, told = await self._links(work).make(run, taken, work.context, copies=run.copies is not None)
+        pages = self._links(_remembering(work, searches))
+        links, told = await pages.make(run, taken, work.context, copies=run.copies is not None)
         issues += told
         await self.federation.remember(work.aliases)
         matches = shown_entries(work.query, [found.item for found in taken.found])
@@ -208,7 +221,9 @@ class SearchService:
         counted = await self._counted(work)
         issues = [*plan_issues(work.plan), *counted.issues]
         lacking = len(counted.failures) + len(work.plan.unable)
-        if lacking and work.context.preferences.partial is Partial.DENY:
+        slugs = {error.params["slug"] for error in counted.failures}
+        absent = [ask.manager for ask in work.plan.asks if ask.manager.id in slugs]
+        if _denied(work, [*absent, *(one.manager for one in work.plan.unable)]):
             return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
         if lacking and lacking == len(work.plan.asks) + len(work.plan.unable):
             return refusal(status_of_all_failed(counted.failures), issues, work.context)
@@ -222,13 +237,23 @@ class SearchService:
         return FederatedAnswer(200, body)
 
 
+def _remembering(work: Work, searches: Mapping[str, ManagerSearch]) -> Work:
+    """With what later pages cannot find out again: the criteria that managers showed not to apply."""
+    ignored = {slug: one.ignored for slug, one in searches.items() if one.ignored}
+    return replace(work, state=structs.replace(work.state, ignored=ignored)) if ignored else work
+
+
+def _denied(work: Work, absent: Sequence[Gestionnaire]) -> bool:
+    """Whether the client takes nothing partial, and a manager that is needed for the whole is absent."""
+    return work.context.preferences.partial is Partial.DENY and any(not one.optional for one in absent)
+
+
 def _refused(
     work: Work, run: PageRun, taken: Taken[Entry], issues: Sequence[Issue]
 ) -> FederatedAnswer | None:
     """The answer that is no searchset: nobody answered, or the client takes nothing partial."""
-    needed = [slug for slug in run.failures if not run.sources[slug].manager.optional]
-    unable = [one for one in work.plan.unable if not one.manager.optional]
-    if (needed or unable) and work.context.preferences.partial is Partial.DENY:
+    absent = [run.sources[slug].manager for slug in run.failures]
+    if _denied(work, [*absent, *(one.manager for one in work.plan.unable)]):
         return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
     asked = len(run.sources) + len(work.plan.unable)
     lacking = len(run.failures) + len(work.plan.unable)

@@ -29,9 +29,15 @@ _HTTP_ERRORS = {404: "request.not-found", 405: "request.method"}
 async def fhir_response(
     body: bytes, form: Format, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A FHIR resource (JSON bytes) as an answer in the client's format."""
+    """A FHIR resource (JSON bytes) as an answer in the client's format.
+
+    Raises `RequestError` request.no-xml: what a manager holds is relayed as it is, and XML cannot say everything.
+    """
     if form is Format.XML:
-        body = await asyncio.to_thread(to_xml, body) if len(body) > _THREAD_FROM else to_xml(body)
+        try:
+            body = await asyncio.to_thread(to_xml, body) if len(body) > _THREAD_FROM else to_xml(body)
+        except RequestError:
+            raise RequestError("request.no-xml") from None
     response = web.Response(
         body=body,
         status=status,

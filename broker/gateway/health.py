@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`: for load balancers and orchestrators. No detail that needs protection."""
+"""`/health/live`, `/health/ready` and `/metrics`: for load balancers, orchestrators and Prometheus."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def health_routes(is_ready: Callable[[], bool]) -> Iterable[web.RouteDef]:
 
     yield web.get("/health/live", live)
     yield web.get("/health/ready", ready)
+
+
+def metrics_route(page: Callable[[], bytes]) -> web.RouteDef:
+    """`page` renders Prometheus' text format."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    return web.get("/metrics", metrics)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import ClientSession, TCPConnector, web
 
-from tests.benchmarks.canned_managers import FORM
+from tests.benchmarks.canned_managers import FORMS
 from tests.benchmarks.children import main, say, serve_commands
 
 JSON = {"Content-Type": "application/fhir+json; charset=utf-8"}
@@ -19,10 +19,10 @@ _FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class BareFanOut:
-    def __init__(self, session: ClientSession, bases: list[str]) -> None:
+    def __init__(self, session: ClientSession, bases: list[str], form: bytes) -> None:
         self._session = session
         self._bases = bases
-        self._form = urlencode(FORM).encode()
+        self._form = form
 
     async def search(self, request: web.Request) -> web.Response:
         await request.read()
@@ -41,7 +41,7 @@ class BareFanOut:
 
 async def work(argument: Any) -> None:
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
-        fan_out = BareFanOut(session, argument["bases"])
+        fan_out = BareFanOut(session, argument["bases"], urlencode(FORMS[argument["circles"]]).encode())
         app = web.Application()
         app.add_routes(
             [

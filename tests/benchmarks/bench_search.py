@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from adapters.embedded_valkey import EmbeddedValkey
-from tests.benchmarks.canned_managers import FORM, MANAGERS
+from tests.benchmarks.canned_managers import FORMS, MANAGERS
 from tests.benchmarks.children import Child, child
 from tests.benchmarks.load import Run, Target, closed_loop, request
 from tests.support.waiting import until
@@ -128,6 +128,7 @@ class Stage:
     stack: ExitStack
     bases: list[str]
     managers: Child
+    circles: int
     redis: str
     directory: str
 
@@ -136,7 +137,9 @@ class Stage:
         return self.stack.enter_context(child(f"{_BENCH}.broker_worker", argument))
 
     def bare(self) -> Child:
-        return self.stack.enter_context(child(f"{_BENCH}.bare_fan_out", {"bases": self.bases}))
+        return self.stack.enter_context(
+            child(f"{_BENCH}.bare_fan_out", {"bases": self.bases, "circles": self.circles})
+        )
 
 
 @contextmanager
@@ -147,11 +150,11 @@ def stage(*, circles: int) -> Iterator[Stage]:
         redis = valkey.start()
         stack.callback(valkey.stop)
         managers = stack.enter_context(child(f"{_BENCH}.canned_managers", {"circles": circles}))
-        yield Stage(stack, managers.started["bases"], managers, redis, directory)
+        yield Stage(stack, managers.started["bases"], managers, circles, redis, directory)
 
 
-def _search(port: int, *more: tuple[str, str]) -> Target:
-    body = urlencode([*FORM, *more]).encode()
+def _search(port: int, circles: int, *more: tuple[str, str]) -> Target:
+    body = urlencode([*FORMS[circles], *more]).encode()
     return request("POST", "/fhir/CareTeam/_search", port, body=body)
 
 
@@ -171,9 +174,9 @@ async def one_circle(effort: Effort) -> list[Outcome]:
     """13 managers with one circle each: a search, the same with one manager hung, and a read."""
     with stage(circles=1) as on:
         broker, bare = on.broker("healthy", on.bases), on.bare()
-        ours = Side("broker", broker, _search(_port(broker)))
-        theirs = Side("bare fan-out", bare, _search(bare.started["port"]))
-        await _checked(ours.target, matches=MANAGERS, includes=3 * MANAGERS)
+        ours = Side("broker", broker, _search(_port(broker), on.circles))
+        theirs = Side("bare fan-out", bare, _search(bare.started["port"], on.circles))
+        await _checked(ours.target, matches=MANAGERS, includes=MANAGERS)
         search = Case(f"search, {MANAGERS} managers × 1 circle", ours, theirs, connections=1)
         target = f"/fhir/CareTeam/{{}}{on.managers.started['circle']}"
         read = Case(
@@ -201,9 +204,9 @@ async def ten_circles(effort: Effort) -> list[Outcome]:
     circles = 10 * MANAGERS
     with stage(circles=10) as on:
         broker, bare = on.broker("healthy", on.bases), on.bare()
-        whole = Side("broker", broker, _search(_port(broker), ("_count", "200")))
-        first = Side("broker", broker, _search(_port(broker), ("_count", "20")))
-        theirs = Side("bare fan-out", bare, _search(bare.started["port"]))
+        whole = Side("broker", broker, _search(_port(broker), on.circles, ("_count", "200")))
+        first = Side("broker", broker, _search(_port(broker), on.circles, ("_count", "20")))
+        theirs = Side("bare fan-out", bare, _search(bare.started["port"], on.circles))
         await _checked(whole.target, matches=circles, includes=3 * circles)
         cases = (
             Case(f"search, {MANAGERS} managers × 10 circles", whole, theirs, 1, share=0.5),
@@ -215,7 +218,7 @@ async def ten_circles(effort: Effort) -> list[Outcome]:
 async def _one_hung(on: Stage) -> Side:
     """A second broker over twelve of the managers and one that never answers, after its breaker has opened."""
     broker = on.broker("hung", [*on.bases[:-1], on.managers.started["hung"]])
-    side = Side("one hung", broker, _search(_port(broker)))
+    side = Side("one hung", broker, _search(_port(broker), on.circles))
 
     async def breaker_is_open() -> bool:
         run = await closed_loop(side.target, connections=1, requests=1)

@@ -18,25 +18,23 @@ from tests.benchmarks.children import main, say, serve_commands
 Json = dict[str, Any]
 
 MANAGERS = 13
-FORM = (
-    ("status", "active"),
-    ("_include", "CareTeam:subject"),
-    ("_include", "CareTeam:participant"),
-)
-"""The search of the benchmark: its managers can do all of it themselves."""
-
-_SMALL_NARRATIVE = 0
+FORMS = {
+    1: (("status", "active"), ("_include", "CareTeam:subject")),
+    10: (("status", "active"), ("_include", "CareTeam:subject"), ("_include", "CareTeam:participant")),
+}
+"""The search of the benchmark, by the circles of each manager: the managers can do all of it themselves."""
 
 
 def searchset(number: int, *, circles: int) -> bytes:
-    """The answer of manager `number`: its newest circles first, four resources each.
+    """The answer of manager `number`, newest circle first.
 
-    Ten circles are 44 KB, as in `bench_merge`; a single one has no narratives and comes to some 2.5 KB.
+    A single circle comes with its patient, without narratives: 2.1 KB. Ten come with three actors each: 44 KB.
     """
-    origin, body = bundles(narrative=None if circles > 1 else _SMALL_NARRATIVE)[number]
+    origin, body = bundles(narrative=0 if circles == 1 else None)[number]
     bundle: Json = orjson.loads(body)
     entries = bundle["entry"]
-    groups = [entries[start : start + 4] for start in range(0, len(entries), 4)][:circles]
+    resources = 2 if circles == 1 else 4
+    groups = [entries[start : start + resources] for start in range(0, len(entries), 4)][:circles]
     groups.sort(key=lambda group: group[0]["resource"]["meta"]["lastUpdated"], reverse=True)
     bundle["entry"] = [entry for group in groups for entry in group]
     bundle["total"] = circles

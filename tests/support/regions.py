@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.model import REGIONS, TRE_R30, Gestionnaire, Skills
 from tests.support.federation import Answered, Broker, federation, ids
-from tests.support.fhir_builders import INS, Resource, care_team, patient
+from tests.support.fhir_builders import INS_TEST, Resource, care_team, patient
 from tests.support.scripted_manager import ScriptedManager, scripted_manager
 from tests.support.valkey import Valkey
 
@@ -29,12 +29,17 @@ CHECKED = Skills(
 )
 
 
+def ins(number: int) -> str:
+    """A made-up person's, with its right key."""
+    return f"{number:013d}{97 - number % 97:02d}"
+
+
 def held_by(slug: str, numbers: Sequence[int]) -> list[Resource]:
     """Circles of a region and their persons; the number gives the place in the one order, newest highest."""
     made: list[Resource] = []
     for number in numbers:
         instant = dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(minutes=number)
-        made.append(patient(f"p{number}", ins=INS[0]))
+        made.append(patient(f"p{number}", ins=ins(number)))
         made.append(
             care_team(
                 f"c{number}",
@@ -67,6 +72,11 @@ class Regions:
         """Every circle in order, but those of one region."""
         return [one for one in self.order if not one.startswith(slug + ".")]
 
+    @property
+    def everybody(self) -> str:
+        """The value of a search for every person by identifier."""
+        return ",".join(f"{INS_TEST}|{ins(number)}" for number in range(self.size))
+
     async def timed(self, target: str, **headers: str) -> tuple[Answered, float]:
         started = time.monotonic()
         answered = await self.broker.get(target, **headers)
@@ -97,9 +107,7 @@ async def regions(
             )
             managers[slug] = manager
             changes = (faulty or {}) if slug == FAULTY else {}
-            registered.append(
-                manager.gestionnaire(slug, **{"region": REGION.get(slug, "84"), **changes})
-            )
+            registered.append(manager.gestionnaire(slug, **{"region": REGION.get(slug, "84"), **changes}))
         broker = await stack.enter_async_context(federation(valkey, *registered, **settings))
         if skills is not None:
             for slug in slugs:
@@ -143,7 +151,8 @@ def assert_nothing_leaks(answered: Answered, *managers: ScriptedManager) -> None
     """No traceback, and in what is said of failures no number that names a person and no address of a manager."""
     assert b"Traceback" not in answered.body
     said = json.dumps(outcomes(answered.json), ensure_ascii=False)
-    for secret in (*INS, "127.0.0.1", "EXEMPLE", *(str(manager.port) for manager in managers)):
+    addresses = (f":{manager.port}" for manager in managers)
+    for secret in (*(ins(number) for number in range(60)), "127.0.0.1", "EXEMPLE", *addresses):
         assert secret not in said
 
 

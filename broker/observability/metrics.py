@@ -1,0 +1,68 @@
+"""`/metrics` in Prometheus' text format: what the rooms already know, read at the moment of asking.
+
+Labels are manager slugs: bounded by the registry. Nothing of a person is ever a label or a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from broker.core.breaker import BreakerState
+from broker.federation.locating import LocatorGuide
+from broker.federation.manager_guard import ManagerHealth
+from broker.ports import Managers
+from registry.model import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Figures(Collector):
+    """Where the figures come from. `guide` is None where there is no locator."""
+
+    managers: Managers
+    health: Callable[[], Mapping[str, ManagerHealth]]
+    guide: LocatorGuide | None
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._managers()
+        if self.guide is not None:
+            yield GaugeMetricFamily(
+                "cds_locator_up",
+                "1 while the locator answers; 0 while it is out and everybody is asked",
+                value=0 if self.guide.out else 1,
+            )
+            yield CounterMetricFamily(
+                "cds_locator_lookups", "Searches that asked the locator", value=self.guide.lookups
+            )
+            yield CounterMetricFamily(
+                "cds_locator_outages", "Look-ups that the locator did not answer", value=self.guide.outages
+            )
+
+    def _managers(self) -> Iterator[Metric]:
+        active = GaugeMetricFamily("cds_manager_active", "1 where the manager is asked", labels=["manager"])
+        for one in self.managers.all():
+            manager = one.gestionnaire
+            active.add_metric([manager.id], 1 if manager.status is Status.ACTIVE else 0)
+        yield active
+        closed = GaugeMetricFamily(
+            "cds_manager_breaker_closed", "1 where the breaker lets requests through", labels=["manager"]
+        )
+        in_flight = GaugeMetricFamily("cds_manager_in_flight", "Requests under way", labels=["manager"])
+        for slug, health in self.health().items():
+            closed.add_metric([slug], 1 if health.breaker is BreakerState.CLOSED else 0)
+            in_flight.add_metric([slug], health.in_flight)
+        yield closed
+        yield in_flight
+
+
+def metrics_page(figures: Figures) -> Callable[[], bytes]:
+    """What renders the page. Each worker has its own."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(figures)
+    ProcessCollector(registry=registry)
+    return lambda: generate_latest(registry)
