@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from urllib.parse import urlencode
@@ -103,6 +103,7 @@ class HttpManagerClient:
         self._environ = environ
         self._user_agent = user_agent
         self._links: dict[str, _Link] = {}
+        self._last_form: tuple[Sequence[tuple[str, str]], bytes] = ((), b"")
         self._session = aiohttp.ClientSession(
             # The guard bounds each manager; a bound here would let one hung manager starve the others.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive, ttl_dns_cache=60),
@@ -168,7 +169,7 @@ class HttpManagerClient:
         headers = _headers(link, request)
         data = request.body
         if request.form is not None:
-            data = urlencode(request.form).encode("ascii")
+            data = self._encoded(request.form)
             headers["Content-Type"] = _FORM
         replay = _is_safe(request)
         while True:
@@ -194,6 +195,14 @@ class HttpManagerClient:
         finally:
             # Read to its end, the connection is back in the pool and this does nothing; else it is closed.
             response.close()
+
+    def _encoded(self, form: Sequence[tuple[str, str]]) -> bytes:
+        """The form as a body. The managers of one search are mostly sent the very same form, one after the other."""
+        known, data = self._last_form
+        if form is not known:
+            data = urlencode(form).encode("ascii")
+            self._last_form = (form, data)
+        return data
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()

@@ -20,6 +20,7 @@ from broker import __version__
 from broker.core.breaker import BreakerPolicy
 from broker.core.capability import federation_statement
 from broker.core.dialects import effective_skills
+from broker.core.fhir_schema import preload
 from broker.federation.check import check
 from broker.federation.federation import Federation
 from broker.federation.history import HistoryService
@@ -36,6 +37,7 @@ from broker.gateway.app import build_app
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.fhir_routes import FhirRoutes
 from broker.gateway.health import health_routes
+from broker.gateway.http_server import MAX_LINE, HttpRunner
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
@@ -154,6 +156,7 @@ async def running_broker(
             ],
             max_request_bytes=settings.max_request_bytes,
         )
+        await asyncio.to_thread(preload)  # the first answer in XML does not wait for imports
         broker = RunningBroker(settings, settings.base_url, store, managers, registry, guard)
         await managers.refresh()
         await broker.load_file()
@@ -161,13 +164,13 @@ async def running_broker(
         for work in (managers.run(), keeper.run()):
             task = asyncio.create_task(work)
             stack.push_async_callback(_cancelled, task)
-        runner = web.AppRunner(
+        runner = HttpRunner(
             app,
             handler_cancellation=True,  # a client that leaves takes its fan-out with it
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
-            max_line_size=65_536,
-            max_field_size=65_536,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

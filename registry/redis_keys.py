@@ -48,3 +48,25 @@ class RedisKeys:
 
     def lease(self, name: str) -> str:
         return f"{self.prefix}:lease:{name}"
+
+    @property
+    def locator_state(self) -> str:
+        """String: `registry.locator_state.State`, JSON. The locator's small keys share one hash tag."""
+        return f"{self.prefix}:{{locator}}:state"
+
+    @property
+    def locator_fence(self) -> str:
+        """Number: the last fencing token given."""
+        return f"{self.prefix}:{{locator}}:fence"
+
+    def locator_lead(self, manager: str) -> str:
+        """String with expiry: fencing token and node that feeds this manager."""
+        return f"{self.prefix}:{{locator}}:lead:{manager}"
+
+    def locator_conflicts(self, generation: int) -> str:
+        """Set: digests of persons that have two homes, or had a moment ago."""
+        return f"{self.prefix}:{{locator}}:conflicts:{generation:x}"
+
+    def locator_bucket(self, generation: int, kind: str, bucket: int, tag: int) -> str:
+        """String: records (`registry.locator_records`). `kind`: p, c or r. `tag`: 0–255, one slot each."""
+        return f"{self.prefix}:{{l{tag:02x}}}:{generation:x}{kind}{bucket:x}"

@@ -70,7 +70,7 @@ async def _until_interrupted(
             tell("Arrêt.", "Stopping.")
             task.cancel()
 
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(name, stop)
     try:
         return await task

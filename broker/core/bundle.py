@@ -44,6 +44,9 @@ class ManagerBundle:
     problems: tuple[str, ...] = ()
 
 
+_NOTHING = msgspec.Raw()
+
+
 class _Search(msgspec.Struct, gc=False):
     mode: str | None = None
 
@@ -58,14 +61,12 @@ class _Response(msgspec.Struct, rename="camel", gc=False):
     location: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    outcome: msgspec.Raw = _NOTHING
 
 
 class _Link(msgspec.Struct, gc=False):
     relation: str = ""
     url: str = ""
-
-
-_NOTHING = msgspec.Raw()
 
 
 class _Found(msgspec.Struct, gc=False):
@@ -139,10 +140,10 @@ def _once(entries: list[Entry]) -> Iterable[Entry]:
 def read_history(
     body: bytes, origin: Origin, aliases: dict[str, str], origins: Iterable[Origin] = ()
 ) -> ManagerBundle:
-    """A manager's history Bundle, in its own order. A deletion has no resource: `raw` is empty.
+    """A manager's history Bundle, in its own order. The `raw` of a deletion is empty.
 
-    Where there is no resource, the identity is that of `request.url` or `fullUrl`, the version that of
-    `response`.
+    An entry without a resource is either one of the manager's own outcomes (`response.outcome`), or a deletion:
+    its identity is that of `request.url` or `fullUrl`, its version that of `response`.
     """
     bundle = _decoded(body, origin, aliases, _decode_history)
     restate = Restater(origin, aliases, None, origins).restate
@@ -151,6 +152,9 @@ def read_history(
     problems: dict[str, None] = {}
     for past in bundle.entry:
         raw = bytes(past.resource)
+        if not raw and past.response is not None and (stated := bytes(past.response.outcome)):
+            outcomes.append(stated)
+            continue
         try:
             entry = restate(raw) if raw else _without_resource(past, origin, aliases)
         except EntryError as error:

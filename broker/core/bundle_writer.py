@@ -1,5 +1,4 @@
-"""The federation's own Bundles, put together from resources that stay the bytes they are (FHIR R4,
-Bundle)."""
+"""The federation's own Bundles, put together from resources that stay the bytes they are (FHIR R4, Bundle)."""
 
 from __future__ import annotations
 
@@ -58,13 +57,14 @@ def write_history(
     links: Links = (),
     total: int | None = None,
     outcome: bytes | None = None,
+    asked: str = "CareTeam/_history",
     bundle_id: str | None = None,
     last_updated: str | None = None,
 ) -> bytes:
-    """A history in UTF-8 JSON, in the order given, with `request` and `response` of each entry (FHIR R4,
-    http#history).
+    """A history in UTF-8 JSON, in the order given, with `request` and `response` (FHIR R4, http#history).
 
-    An OperationOutcome, where some managers could not be asked, is the last entry: it has no `request`.
+    An OperationOutcome, where some managers could not be asked, is the `response.outcome` of a last entry for what
+    was `asked`: in a history no entry may do without request and response (invariants bdl-3 and bdl-4).
     """
     base = public_base.rstrip("/")
     parts: list[bytes] = []
@@ -80,7 +80,8 @@ def write_history(
             b"},",
         )
     if outcome is not None:
-        parts += (b'{"resource":', outcome, b"},")
+        request = orjson.dumps({"method": "GET", "url": asked})
+        parts += (b'{"request":', request, b',"response":{"status":"200","outcome":', outcome, b"}},")
     return _bundle("history", parts, links, total, bundle_id, last_updated)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from broker.core.routing import ManagerPlan
 from broker.core.summary import MANDATORY, SUMMARY
 
 Pairs = list[tuple[str, str]]
+
 
 def shown_elements(query: SearchQuery, resource_type: str) -> frozenset[str] | None:
     """Top-level elements that the client wants of a resource; None: all of it. `_summary=data` is not said so here."""
@@ -56,12 +57,33 @@ def request_pairs(query: SearchQuery, plan: ManagerPlan, sort: Sequence[SortKey]
     return pairs
 
 
+class RequestPairs:
+    """`request_pairs` for one search: made once, and the same object, for all managers that are asked the same."""
+
+    __slots__ = ("_made", "_query", "_sort")
+
+    def __init__(self, query: SearchQuery, sort: Sequence[SortKey]) -> None:
+        self._query = query
+        self._sort = sort
+        self._made: list[tuple[int, ManagerPlan, Pairs]] = []
+
+    def of(self, plan: ManagerPlan, size: int) -> Pairs:
+        for known_size, known, pairs in self._made:
+            if known_size == size and known == plan:
+                return pairs
+        made = request_pairs(self._query, plan, self._sort, size)
+        self._made.append((size, plan, made))
+        return made
+
+
 def _asked_elements(query: SearchQuery, plan: ManagerPlan, sort: Sequence[SortKey]) -> frozenset[str]:
     """What the client wants and what merging needs; empty: everything."""
     shown = shown_elements(query, query.type)
     if shown is None or query.summary is Summary.TEXT or plan.include_here or plan.chains or query.includes:
         return frozenset()
-    used = [key.parameter for key in sort] + [criterion.parameter for criterion in plan.filters]
+    # The criteria too: one that turns out to be ignored is applied here.
+    criteria = [one for one in (*plan.filters, *plan.criteria) if not one.chain]
+    used = [key.parameter for key in sort] + [criterion.parameter for criterion in criteria]
     roots = {path.partition(".")[0] for parameter in used for path in parameter.paths}
     needed = {"meta", "identifier"} | ({"subject"} if query.type == "CareTeam" else set())
     # An extension element cannot be named apart from its resource: then the whole is asked for.
@@ -76,7 +98,7 @@ def silently_ignored(self_url: str | None, criteria: Sequence[Criterion]) -> lis
     query = (self_url or "").partition("#")[0].partition("?")[2]  # any text at all: managers write it
     if not query:
         return []
-    used = {_stem(name) for name, _ in parse_qsl(query, keep_blank_values=True)}
+    used = {_stem(unquote_plus(pair.partition("=")[0])) for pair in query.split("&")}
     return [criterion for criterion in criteria if _stem(criterion.name) not in used]
 
 

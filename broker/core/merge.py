@@ -50,8 +50,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Found(msgspec.Struct, Generic[T], frozen=True):
     """One match as a manager gave it."""
 
     prefix: SortPrefix

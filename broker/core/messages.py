@@ -92,6 +92,20 @@ MESSAGES: Mapping[str, Message] = {
         "Format de réponse non offert : JSON et XML FHIR le sont.",
         "Answer format not offered: FHIR JSON and XML are.",
     ),
+    "request.malformed": Message(
+        400,
+        "error",
+        "structure",
+        "La requête HTTP est mal formée.",
+        "The HTTP request is malformed.",
+    ),
+    "request.expectation": Message(
+        417,
+        "error",
+        "not-supported",
+        "Attente (en-tête Expect) non prise en charge.",
+        "Expectation (Expect header) not supported.",
+    ),
     "request.no-xml": Message(
         406,
         "error",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker.core.media_type import split_unquoted
@@ -31,7 +31,7 @@ class Return(StrEnum):
 class Preferences:
     """`wait` is in seconds. `accept_risk`: create a circle although some manager cannot be asked for one.
 
-    That last one is written `uniqueness=accept-risk`.
+    That last one is written `uniqueness=accept-risk`. `stated` names the preferences that the header holds.
     """
 
     handling: Handling = Handling.LENIENT
@@ -39,10 +39,22 @@ class Preferences:
     wait: float | None = None
     return_: Return | None = None
     accept_risk: bool = False
+    stated: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def strict(self) -> bool:
         return self.handling is Handling.STRICT
+
+    def applied(self, honoured: Iterable[str]) -> str:
+        """The value of `Preference-Applied` (RFC 7240, section 3): what was stated, of what the answer honours."""
+        values = {
+            "handling": str(self.handling),
+            "partial": str(self.partial),
+            "wait": f"{self.wait:g}" if self.wait is not None else "",
+            "return": str(self.return_ or ""),
+            "uniqueness": "accept-risk",
+        }
+        return ", ".join(f"{name}={values[name]}" for name in honoured if name in self.stated)
 
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -67,6 +79,7 @@ def parse_prefer(header_values: Sequence[str]) -> Preferences:
         wait=_wait(stated.get("wait")),
         return_=Return(chosen) if (chosen := _choice(stated, "return", Return)) else None,
         accept_risk=_choice(stated, "uniqueness", ("accept-risk",)) is not None,
+        stated=frozenset(stated),
     )
 
 

@@ -78,13 +78,14 @@ def plan_search(
     asks: list[Ask] = []
     left_out: list[LeftOut] = []
     unable: list[Unable] = []
+    criteria = [(asked, id_chain_as_reference(asked, query.type)) for asked in query.criteria]
     for registered in managers:
         manager = registered.gestionnaire
         elsewhere = located.leaves_out(manager.id) if located is not None else None
         if elsewhere is not None:
             left_out.append(LeftOut(manager, "plan.not-holder", elsewhere))
             continue
-        outcome = _plan_one(query, manager, skills_of(registered), public_base, aliases)
+        outcome = _plan_one(query, criteria, manager, skills_of(registered), public_base, aliases)
         match outcome:
             case Ask():
                 asks.append(outcome)
@@ -96,13 +97,18 @@ def plan_search(
 
 
 def _plan_one(
-    query: SearchQuery, manager: Gestionnaire, skills: Skills, public_base: str, aliases: Mapping[str, str]
+    query: SearchQuery,
+    criteria: Sequence[tuple[Criterion, Criterion]],
+    manager: Gestionnaire,
+    skills: Skills,
+    public_base: str,
+    aliases: Mapping[str, str],
 ) -> Ask | LeftOut | Unable:
+    """`criteria`: as the client asked them, and as they are planned."""
     dialogue = Dialogue(manager.id, manager.region, public_base, aliases, bool(skills.broker))
     translated: list[tuple[Criterion, Criterion]] = []
     named = ""
-    for asked in query.criteria:
-        criterion = id_chain_as_reference(asked, query.type)
+    for asked, criterion in criteria:
         own = translate(criterion, dialogue)
         if own is Verdict.NOTHING:
             return LeftOut(manager, "plan.elsewhere", asked.name)
@@ -135,7 +141,11 @@ def _divide(
             native.append(sent)
         if checked:
             filters.append(public)
-    include_here = bool(query.includes) and not _includes_natively(query.includes, skills)
+    filtering = filters or any(_ends_here(own, query.type, skills) for own in chains)
+    # What is filtered out here must not leave its includes behind: they are fetched for what is kept.
+    include_here = bool(query.includes) and (
+        bool(filtering) or not _includes_natively(query.includes, skills)
+    )
     return ManagerPlan(
         criteria=tuple(native),
         chains=tuple(chains),
@@ -151,9 +161,14 @@ def _shared(own: Criterion, searched: str, skills: Skills) -> tuple[Criterion | 
     if own.parameter.name == "_source" or not knows(skills, searched, own.parameter.name):
         return None, True
     if trusted(own.modifier, skills):
-        return own, False
+        return own, not proven(skills, searched, own.parameter.name)
     # What is exactly so begins so: the plain criterion finds all of that, and more.
     return (replace(own, modifier=None) if own.modifier == "exact" else None), True
+
+
+def _ends_here(chain: Criterion, searched: str, skills: Skills) -> bool:
+    """Whether the last step of a chain, from the actors to what is searched, is a filter of the broker's own too."""
+    return not proven(skills, searched, chain.chain[0].parameter.name)
 
 
 def trusted(modifier: str | None, skills: Skills) -> bool:
@@ -167,11 +182,22 @@ def knows(skills: Skills, resource_type: str, parameter: str) -> bool:
     return names is None or parameter in names
 
 
+def proven(skills: Skills, resource_type: str, parameter: str) -> bool:
+    """Whether a manager was seen to apply a parameter, or is declared to: then what it answers is not gone over again."""
+    return (
+        parameter in skills.search_params.get(resource_type, ())
+        and f"{resource_type}.{parameter}" not in skills.unproven
+    )
+
+
 def _chains_natively(criterion: Criterion, searched: str, skills: Skills) -> bool:
+    """A chain's matches cannot be gone over here: so only where each of its parts was seen to work."""
+    links = zip((searched, *(link.target for link in criterion.chain)), criterion.chain, strict=False)
     return (
         bool(skills.chaining)
-        and knows(skills, searched, criterion.chain[0].parameter.name)
         and trusted(criterion.modifier, skills)
+        and proven(skills, criterion.type, criterion.parameter.name)
+        and all(proven(skills, owner, link.parameter.name) for owner, link in links)
     )
 
 

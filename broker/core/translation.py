@@ -7,8 +7,10 @@ cannot match anything there, or is true of everything there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+import msgspec
 
 from broker.core.identity import public_id, split_public_id
 from broker.core.query import Criterion
@@ -25,8 +27,7 @@ class Verdict(Enum):
 Translated = Criterion | Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Dialogue:
+class Dialogue(msgspec.Struct, frozen=True):
     """Whom one speaks to: the manager's slug and region, the broker's public base, long ids resolved beforehand.
 
     `aliases` maps the public ids that stand for long ones to the managers' own ids. `is_broker`: it answers in public

@@ -15,7 +15,8 @@ from broker.core.identity import Origin
 from broker.core.manager_failure import failed
 from broker.core.matching import predicate
 from broker.core.query import Criterion
-from broker.core.routing import Ask, knows, trusted
+from broker.core.routing import Ask, knows, proven, trusted
+from broker.core.translation import in_public_terms
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
@@ -37,15 +38,14 @@ async def resolve_chains(
         if not found:
             return None
         first = criterion.chain[0]
+        name = first.parameter.name
         reference = replace(criterion, parameter=first.parameter, type=searched, chain=(), modifier=None)
-        if knows(ask.skills, searched, first.parameter.name):
-            native.append(
-                replace(reference, values=tuple(f"{entry.type}/{entry.local_id}" for entry in found))
-            )
-        else:
-            filters.append(
-                replace(reference, values=tuple(f"{entry.type}/{entry.public_id}" for entry in found))
-            )
+        if knows(ask.skills, searched, name):
+            local = tuple(f"{entry.type}/{entry.local_id}" for entry in found)
+            native.append(replace(reference, values=local))
+        if not proven(ask.skills, searched, name):
+            public = tuple(f"{entry.type}/{entry.public_id}" for entry in found)
+            filters.append(replace(reference, values=public))
     return native, filters
 
 
@@ -56,16 +56,27 @@ async def _actors(
     last = replace(criterion, chain=())
     sent = last if trusted(last.modifier, calls.skills) else replace(last, modifier=None)
     found = await _search(last.type, sent.name, sent.value, calls, origin, context, limit)
-    if sent is not last:
-        holds = predicate(last, base=origin.public_base, now=context.clock.now())
-        found = [entry for entry in found if holds(json_text.tree(entry.raw))]
+    if sent is not last or not proven(calls.skills, last.type, last.parameter.name):
+        found = _meeting(in_public_terms(last, origin.slug), found, origin, context)
     owners = [link.target for link in criterion.chain]
     for link, owner in zip(reversed(criterion.chain[1:]), reversed(owners[:-1]), strict=True):
         if not found:
             return []
-        references = ",".join(f"{entry.type}/{entry.local_id}" for entry in found)
-        found = await _search(owner, link.parameter.name, references, calls, origin, context, limit)
+        step = Criterion(
+            link.parameter, owner, (), None, tuple(f"{entry.type}/{entry.local_id}" for entry in found)
+        )
+        found = await _search(owner, step.name, step.value, calls, origin, context, limit)
+        if not proven(calls.skills, owner, link.parameter.name):
+            found = _meeting(in_public_terms(step, origin.slug), found, origin, context)
     return found
+
+
+def _meeting(
+    criterion: Criterion, found: list[Entry], origin: Origin, context: RequestContext
+) -> list[Entry]:
+    """Those that meet a criterion: a step that is ignored would lead to other people's circles."""
+    holds = predicate(criterion, base=origin.public_base, now=context.clock.now())
+    return [entry for entry in found if holds(json_text.tree(entry.raw))]
 
 
 async def _search(

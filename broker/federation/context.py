@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from broker.core.outcome import Language
 from broker.core.preferences import Preferences
+from broker.errors import StoreError
 from broker.ports import Clock
+
+T = TypeVar("T")
+
+_STORE_SECONDS = (
+    0.1  # what a store that is well needs at most; also where managers took all the time there was
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,14 @@ class RequestContext:
         """Seconds left for managers: what it takes to merge and answer is kept back."""
         left = self.deadline - self.clock.monotonic()
         return left - min(0.15, left * 0.1)
+
+    async def within(self, work: Awaitable[T]) -> T:
+        """What a store does for this request, given up when its time is over. Raises `StoreError`."""
+        try:
+            async with asyncio.timeout(max(_STORE_SECONDS, self.deadline - self.clock.monotonic())):
+                return await work
+        except TimeoutError:
+            raise StoreError("federation.store") from None
 
     def headers(self) -> dict[str, str]:
         return {"X-Request-Id": self.request_id, "Via": self.via}

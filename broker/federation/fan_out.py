@@ -15,8 +15,11 @@ async def fan_out(slugs: Sequence[str], ask: Callable[[str], Awaitable[T]]) -> M
     """What each manager gave, or how it failed. Cancelling this cancels every question under way."""
     if len(slugs) == 1:
         return {slugs[0]: await _settled(slugs[0], ask)}
-    async with asyncio.TaskGroup() as group:
-        tasks = {slug: group.create_task(_settled(slug, ask)) for slug in slugs}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {slug: group.create_task(_settled(slug, ask)) for slug in slugs}
+    except ExceptionGroup as raised:  # what is no manager's failure ends the whole request, and says so itself
+        raise raised.exceptions[0] from raised
     return {slug: task.result() for slug, task in tasks.items()}
 
 

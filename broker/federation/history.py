@@ -7,19 +7,20 @@ bound. Deletions do not show so, and the outcome says it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from broker.core.bundle import Entry, ManagerBundle, read_history, read_searchset
+from broker.core.bundle import Entry, ManagerBundle, read_history
 from broker.core.bundle_writer import write_history
+from broker.core.fhir_dates import date_range
 from broker.core.identity import Origin
 from broker.core.merge import Found, restore
 from broker.core.outcome import Issue
 from broker.core.preferences import Partial
 from broker.core.sort_key import instant_prefix
-from broker.errors import FailureKind, ManagerError, RequestError
+from broker.errors import FailureKind, RequestError
 from broker.federation.context import RequestContext
-from broker.federation.fan_out import fan_out
 from broker.federation.federation import Federation
+from broker.federation.history_bridge import HistoryBridge
 from broker.federation.issues import (
     FederatedAnswer,
     manager_issue,
@@ -37,9 +38,6 @@ from broker.federation.read import ReadService
 from registry.model import Gestionnaire, Registered, Status
 
 Pairs = tuple[tuple[str, str], ...]
-
-MAX_BRIDGED = 100
-"""Circles whose own histories are read for a manager without a type history."""
 
 
 @dataclass(slots=True)
@@ -94,37 +92,32 @@ class ManagerHistory:
 
     def _fetched(self, bundle: ManagerBundle) -> FetchedPage:
         self.trail.take(bundle)
+        kept = [entry for entry in bundle.entries if self._is_asked(entry)]
         found = [
             Found(
                 instant_prefix(entry.last_updated),
                 f"{entry.public_id}/_history/{entry.version_id or number}",
                 entry,
             )
-            for number, entry in enumerate(bundle.entries)
+            for number, entry in enumerate(kept)
         ]
         next_url = self.calls.next_url(bundle.next_url)
-        return FetchedPage(found, [], next_url, bundle.total, bundle.problems, bundle.outcomes)
+        total = bundle.total if len(kept) == len(bundle.entries) else None
+        return FetchedPage(found, [], next_url, total, bundle.problems, bundle.outcomes)
+
+    def _is_asked(self, entry: Entry) -> bool:
+        """Not older than `_since`, which some managers overlook. What has no instant is not judged."""
+        since = next((date_range(value) for name, value in self.pairs if name == "_since"), None)
+        instant = date_range(entry.last_updated) if entry.last_updated else None
+        return since is None or instant is None or instant.high > since.low
 
     async def _bridge(self) -> FetchedPage:
         self.bridged = True
-        since = [("_lastUpdated", f"ge{value}") for name, value in self.pairs if name == "_since"]
-        pairs = [*since, ("_sort", "-_lastUpdated"), ("_count", str(MAX_BRIDGED))]
-        body = await self.calls.search("CareTeam", pairs, self.context)
-        circles = read_searchset(body, self.origin, "CareTeam", self.aliases).entries
-
-        async def versions(local_id: str) -> tuple[Entry, ...]:
-            answer = await self.calls.get(f"CareTeam/{local_id}/_history", self.context, query=[*self.pairs])
-            return self._read(answer.body).entries if answer.status == 200 else ()
-
-        matches = [circle for circle in circles if circle.mode == "match"][:MAX_BRIDGED]
-        histories = await fan_out([circle.local_id for circle in matches], versions)
-        entries: list[Entry] = []
-        for circle in matches:
-            history = histories[circle.local_id]
-            # A manager that keeps no versions either still has the present one.
-            entries += [circle] if isinstance(history, ManagerError) or not history else history
-        entries.sort(key=lambda entry: (instant_prefix(entry.last_updated), entry.public_id))
-        return self._fetched(ManagerBundle(tuple(entries)))
+        bridge = HistoryBridge(
+            self.calls, self.origin, self.known_origins, self.pairs, self.context, self.aliases
+        )
+        entries, complete = await bridge.read()
+        return replace(self._fetched(ManagerBundle(tuple(entries))), incomplete=not complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +169,7 @@ class HistoryService:
         address = f"{self.federation.options.public_base}/{state.type}/_history"
         links = PageLinks(self.federation.pages, address, state, token)
         made, told = await links.make(run, taken, context, copies=False)
-        await self.federation.remember(aliases)
+        await context.within(self.federation.remember(aliases))
         body = write_history(
             self.federation.options.public_base,
             [found.item for found in taken.found],

@@ -34,7 +34,7 @@ async def page_includes(
     here: dict[str, ManagerSearch] = {}
     for slug, matches in groups.items():
         source = searches[slug]
-        if source.ask.plan.include_here:
+        if source.ask.plan.include_here or source.ignored:
             here[slug] = source
             continue
         every = [found.item for _, found in run.streams[slug].after(START)]

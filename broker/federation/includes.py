@@ -76,17 +76,21 @@ class IncludeFetcher:
         pages = await asyncio.gather(
             *(self._search(resource_type, "_id", ",".join(chunk), _CHUNK) for chunk in chunks)
         )
-        return [entry for page in pages for entry in page]
+        wanted = set(public_ids)
+        return [entry for page in pages for entry in page if entry.public_id in wanted]
 
     async def _pointing_at(self, include: Include, sources: Sequence[Entry]) -> list[Entry]:
         """`_revinclude`: what points at the sources by the include's parameter."""
         parameter = lookup(include.source, include.parameter)
         if parameter is None:
             return []
-        pointed = [f"{entry.type}/{entry.local_id}" for entry in sources if entry.type in parameter.targets]
+        pointed = [entry for entry in sources if entry.type in parameter.targets]
         if not pointed:
             return []
-        return await self._search(include.source, parameter.name, ",".join(pointed), MAX_INCLUDED)
+        value = ",".join(f"{entry.type}/{entry.local_id}" for entry in pointed)
+        found = await self._search(include.source, parameter.name, value, MAX_INCLUDED)
+        every = {f"{entry.type}/{entry.public_id}" for entry in pointed}
+        return [entry for entry in found if any(_pointed(json_text.tree(entry.raw), parameter, None, every))]
 
     async def _search(self, resource_type: str, name: str, value: str, count: int) -> list[Entry]:
         pairs = [(name, value), ("_count", str(count))]

@@ -9,7 +9,7 @@ from broker.core import json_text
 from broker.core.bundle import Entry, ManagerBundle, read_searchset
 from broker.core.identity import Origin
 from broker.core.manager_failure import failed
-from broker.core.manager_query import Pairs, request_pairs, silently_ignored
+from broker.core.manager_query import Pairs, RequestPairs, silently_ignored
 from broker.core.matching import Predicate, predicate
 from broker.core.merge import Found
 from broker.core.query import Criterion, SearchQuery, SortKey
@@ -41,7 +41,7 @@ class FetchedPage:
 class ManagerSearch:
     """Asks one manager for the pages of one search. Raises `ManagerError`; judges nothing else.
 
-    `size` is the number of matches asked for at a time. `candidates` counts what was read to be filtered here.
+    `size` is the number of matches asked for at a time. `candidates` counts what was read in vain: it did not pass a filter.
     `ignored` names the criteria that the manager showed on its first page not to have applied.
     """
 
@@ -49,6 +49,7 @@ class ManagerSearch:
     query: SearchQuery
     sort: Sequence[SortKey]
     size: int
+    requests: RequestPairs
     origin: Origin
     calls: ManagerCalls
     context: RequestContext
@@ -115,8 +116,9 @@ class ManagerSearch:
         return [*plan.criteria, *native], [*plan.filters, *filters]
 
     def _pairs(self, native: list[Criterion], size: int) -> Pairs:
-        own = [(criterion.name, criterion.value) for criterion in native[len(self.ask.plan.criteria) :]]
-        return own + request_pairs(self.query, self.ask.plan, self.sort, size)
+        pairs = self.requests.of(self.ask.plan, size)
+        resolved = native[len(self.ask.plan.criteria) :]
+        return [(one.name, one.value) for one in resolved] + pairs if resolved else pairs
 
     def _check_ignored(self, bundle: ManagerBundle, native: list[Criterion], url: str | None) -> None:
         """A filter that the manager shows it did not apply is applied here, or the manager is not believed.
@@ -149,7 +151,8 @@ class ManagerSearch:
                 if all(test(resource) for test in tests):
                     found.append(Found(sort_prefix(resource, self.sort), entry.public_id, entry))
         if tests:
-            self._count_candidates(len(bundle.entries), filters[0])
+            rejected = len(bundle.entries) - len(others) - len(found)
+            self._count_candidates(rejected, filters[0])
         next_url = self.calls.next_url(bundle.next_url)
         # A total that was seen to be wrong when the manager was checked is no total.
         total = None if tests or self.ask.skills.total is False else bundle.total
@@ -160,8 +163,8 @@ class ManagerSearch:
     def _predicate(self, criterion: Criterion) -> Predicate:
         return predicate(criterion, base=self.origin.public_base, now=self.context.clock.now())
 
-    def _count_candidates(self, read: int, criterion: Criterion) -> None:
-        self.candidates += read
+    def _count_candidates(self, rejected: int, criterion: Criterion) -> None:
+        self.candidates += rejected
         if self.candidates > self.bound:
             raise failed_criterion(self.ask, criterion)
 

@@ -51,13 +51,13 @@ class PageKeeper:
         """The token of a new page link. Raises `StoreError`."""
         expires_at = int(context.clock.now().timestamp()) + self.seconds
         made = cursor.mint(self.secret, context.caller, expires_at, secrets.token_bytes(cursor.RANDOM_BYTES))
-        await self.store.save(made.place, made.seal(_encode(state)), seconds=self.seconds)
+        await context.within(self.store.save(made.place, made.seal(_encode(state)), seconds=self.seconds))
         return made.token
 
     async def load(self, token: str, context: RequestContext) -> PageState:
         """The state behind a token; `page.forged` or `page.expired` as `RequestError`, or `StoreError`."""
         found = cursor.read(token, self.secret, context.caller, context.clock.now().timestamp())
-        sealed = await self.store.load(found.place)
+        sealed = await context.within(self.store.load(found.place))
         if sealed is None:
             raise RequestError("page.expired")
         return _decode(found.open(sealed))

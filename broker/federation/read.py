@@ -10,6 +10,7 @@ from broker.core.elements import keep_elements
 from broker.core.identity import Origin, is_alias, split_public_id
 from broker.core.manager_failure import failed
 from broker.core.rewriting import outward_url
+from broker.core.validators import is_unchanged, validators
 from broker.errors import BrokerError, FailureKind, RequestError
 from broker.federation.context import RequestContext
 from broker.federation.federation import Federation
@@ -76,7 +77,12 @@ class ReadService:
         target = f"{resource_type}/{where.local_id}" + (f"/_history/{version}" if version else "")
         headers = {name: value for name, value in (conditions or {}).items() if name in _CONDITIONS}
         answer = await where.calls.get(target, context, headers=headers)
-        return await self._rendered(answer, resource_type, where, elements)
+        if answer.status == 304 and not headers:  # there is nothing that it could be unchanged from
+            raise failed(where.calls.manager, FailureKind.INVALID, status=304)
+        rendered = await self._rendered(answer, resource_type, where, elements)
+        if rendered.status == 200 and is_unchanged(headers, rendered.headers):
+            return ReadAnswer(304, b"", rendered.headers)  # the manager did not look at the conditions
+        return rendered
 
     async def _rendered(
         self, answer: ManagerAnswer, resource_type: str, where: Located, elements: frozenset[str] | None
@@ -93,6 +99,7 @@ class ReadService:
         entry = read_resource(answer.body, where.origin, resource_type, aliases, known)
         if entry.local_id != where.local_id:
             raise failed(where.calls.manager, FailureKind.INVALID, detail="another id")
+        kept = validators(entry.version_id, entry.last_updated) | kept
         body = entry.raw
         if elements is not None:
             body = keep_elements(body, elements)

@@ -15,7 +15,7 @@ from broker.core.bundle import Entry
 from broker.core.bundle_writer import write_searchset
 from broker.core.dedup import CopyRule, conflicts, home_of, is_replica
 from broker.core.identified import Located
-from broker.core.manager_query import shown_entries
+from broker.core.manager_query import RequestPairs, shown_entries
 from broker.core.merge import Taken, restore
 from broker.core.outcome import Issue
 from broker.core.persons import person_keys
@@ -112,12 +112,15 @@ class SearchService:
     def searches(self, work: Work, *, ahead: int | None = None) -> dict[str, ManagerSearch]:
         """One search per manager asked. `ahead`: matches asked for at a time (one more than the page)."""
         federation = self.federation
+        sort = work.query.sort or NEWEST_FIRST
+        requests = RequestPairs(work.query, sort)
         return {
             ask.manager.id: ManagerSearch(
                 ask=ask,
                 query=work.query,
-                sort=work.query.sort or NEWEST_FIRST,
+                sort=sort,
                 size=ahead or work.state.size + 1,
+                requests=requests,
                 origin=federation.origins.of(ask.manager),
                 calls=ManagerCalls(ask.manager, ask.skills, federation.client),
                 context=work.context,
@@ -161,7 +164,7 @@ class SearchService:
         pages = self._links(_remembering(work, searches))
         links, told = await pages.make(run, taken, work.context, copies=run.copies is not None)
         issues += told
-        await self.federation.remember(work.aliases)
+        await work.context.within(self.federation.remember(work.aliases))
         matches = shown_entries(work.query, [found.item for found in taken.found])
         body = write_searchset(
             self.federation.options.public_base,

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
+from broker.gateway.compression import compressed
 from broker.gateway.fhir_answer import fhir_errors
 from broker.gateway.fhir_request import REQUEST_ID, request_id_of
+from broker.gateway.registry_errors import registry_errors
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -16,12 +18,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def request_id(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every answer carries its request's id (FHIR R4, http.html#custom)."""
     request[REQUEST_ID] = request_id_of(request)
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        error.headers["X-Request-Id"] = request[REQUEST_ID]
+        raise
     response.headers["X-Request-Id"] = request[REQUEST_ID]
     return response
 
 
 def build_app(routes: Iterable[web.AbstractRouteDef], *, max_request_bytes: int) -> web.Application:
-    app = web.Application(middlewares=[request_id, fhir_errors], client_max_size=max_request_bytes)
+    """Errors are OperationOutcomes under `/fhir`, problem documents under `/registry`, and plain elsewhere."""
+    surroundings = [request_id, compressed, fhir_errors, registry_errors]
+    app = web.Application(middlewares=surroundings, client_max_size=max_request_bytes)
     app.add_routes(routes)
     return app

@@ -1,4 +1,4 @@
-"""FHIR answers: JSON or XML, compressed where the client takes it, errors as OperationOutcomes in two languages."""
+"""FHIR answers: JSON or XML, errors as OperationOutcomes in two languages."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ INTERMEDIARY = {"X-Intermediary": "cds-broker"}
 """Said on every answer whose content the broker changes (FHIR R4, http.html#custom)."""
 
 _log = logging.getLogger("broker.gateway")
-_COMPRESSED_FROM = 1024
 _THREAD_FROM = 65_536  # converting or compressing more than this would hold the loop up
 
-_HTTP_ERRORS = {404: "request.not-found", 405: "request.method"}
+_HTTP_ERRORS = {400: "request.malformed", 404: "request.not-found", 405: "request.method"}
 
 
 async def fhir_response(
@@ -38,7 +37,7 @@ async def fhir_response(
             body = await asyncio.to_thread(to_xml, body) if len(body) > _THREAD_FROM else to_xml(body)
         except RequestError:
             raise RequestError("request.no-xml") from None
-    response = web.Response(
+    return web.Response(
         body=body,
         status=status,
         headers={
@@ -49,9 +48,6 @@ async def fhir_response(
         },
         zlib_executor_size=_THREAD_FROM,
     )
-    if len(body) > _COMPRESSED_FROM:
-        response.enable_compression()
-    return response
 
 
 async def error_response(request: web.Request, error: BrokerError) -> web.Response:
@@ -68,12 +64,14 @@ async def error_response(request: web.Request, error: BrokerError) -> web.Respon
 @web.middleware
 async def fhir_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Under `/fhir`, whatever is raised becomes an OperationOutcome. Never a traceback."""
-    if not request.path.startswith("/fhir"):
+    if not f"{request.path}/".startswith("/fhir/"):
         return await handler(request)
     try:
         return await handler(request)
     except BrokerError as error:
         return await error_response(request, error)
+    except web.RequestPayloadError:  # a body that is not what its coding or framing says
+        return await error_response(request, RequestError("request.malformed"))
     except web.HTTPException as error:
         if error.status == 413:
             return await error_response(
@@ -87,6 +85,6 @@ async def fhir_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
-    except Exception:  # the boundary to the client: it gets an outcome, the operator the traceback
+    except Exception:  # noqa: BLE001 - the boundary to the client: it gets an outcome, the operator the traceback
         _log.exception("request %s failed", request[REQUEST_ID])
         return await error_response(request, BrokerError("internal"))

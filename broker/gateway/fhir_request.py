@@ -25,6 +25,7 @@ MAX_BROKERS = 5
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _FORM = "application/x-www-form-urlencoded"
 _OURS = "cds-broker-"
+_HOP = re.compile(rf"1\.[01] {_OURS}[A-Za-z0-9]{{1,64}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def context_of(request: web.Request, rules: RequestRules, clock: Clock) -> Reque
 
 def _via(received: Sequence[str], federation_id: str) -> str:
     """The Via header to go on with (RFC 9110, section 7.6.3): brokers are named by their federation's id."""
-    hops = [hop.strip() for header in received for hop in header.split(",") if _OURS in hop]
+    named = (_HOP.search(hop) for header in received for hop in header.split(","))
+    hops = [hop[0] for hop in named if hop is not None]
     own = f"1.1 {_OURS}{federation_id}"
     if own in hops or len(hops) >= MAX_BROKERS:
         raise RequestError("federation.loop")

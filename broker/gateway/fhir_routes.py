@@ -10,8 +10,9 @@ import orjson
 from aiohttp import web
 
 from broker.core.manager_query import shown_elements
+from broker.core.media_type import Format
 from broker.core.query import SearchQuery
-from broker.core.query_parser import canonical_type, parse_search
+from broker.core.query_parser import canonical_type, parse_search, shown
 from broker.core.query_values import is_date, is_id
 from broker.errors import RequestError
 from broker.federation.context import RequestContext
@@ -26,6 +27,7 @@ from broker.ports import Clock
 Pairs = list[tuple[str, str]]
 
 _PAGE = "_page"
+_HISTORY = frozenset({"_since", "_count", "_format", "_pretty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,10 @@ class FhirRoutes:
         token = dict(pairs).get(_PAGE)
         if token is not None:
             answer = await self.searches.later_page(resource_type, token, context)
-        else:
-            query = self._parsed(resource_type, pairs, context)
-            answer = await self.searches.first_page(query, context)
-        return await _answered(answer, form)
+            return await self._answered(answer, form, context, "partial")
+        query = self._parsed(resource_type, pairs, context)
+        answer = await self.searches.first_page(query, context)
+        return await self._answered(answer, form, context, "handling", "partial")
 
     def _parsed(self, resource_type: str, pairs: Pairs, context: RequestContext) -> SearchQuery:
         return parse_search(
@@ -106,9 +108,10 @@ class FhirRoutes:
             conditions={name.lower(): value for name, value in request.headers.items()},
             elements=elements,
         )
+        headers = {**answer.headers, **self._applied(context)}
         if answer.status == 304:
-            return web.Response(status=304, headers=dict(answer.headers))
-        return await fhir_response(answer.body, form, status=answer.status, headers=answer.headers)
+            return web.Response(status=304, headers=headers)
+        return await fhir_response(answer.body, form, status=answer.status, headers=headers)
 
     async def history_of_type(self, request: web.Request) -> web.Response:
         return await self._history(request, None)
@@ -125,7 +128,11 @@ class FhirRoutes:
         token = dict(pairs).get(_PAGE)
         if token is not None:
             what = "CareTeam" if public_id is None else f"CareTeam/{public_id}"
-            return await _answered(await self.histories.later_page(what, token, context), form)
+            answer = await self.histories.later_page(what, token, context)
+            return await self._answered(answer, form, context, "partial")
+        unknown = next((name for name, _ in pairs if name not in _HISTORY), None)
+        if unknown is not None and context.preferences.strict:
+            raise RequestError("request.unknown-parameter", parameter=shown(unknown))
         size = self._history_size(pairs)
         kept = tuple((name, value) for name, value in pairs if name == "_since")
         if any(not is_date(value) or not value[:4].isdigit() for _, value in kept):
@@ -136,7 +143,22 @@ class FhirRoutes:
             answer = await self.histories.of_type(kept, size, context)
         else:
             answer = await self.histories.of_circle(public_id, kept, size, context)
-        return await _answered(answer, form)
+        return await self._answered(answer, form, context, "handling", "partial")
+
+    async def _answered(
+        self, answer: FederatedAnswer, form: Format, context: RequestContext, *honoured: str
+    ) -> web.Response:
+        headers = self._applied(context, *honoured)
+        if answer.status == 503:
+            headers["Retry-After"] = "5"
+        return await fhir_response(answer.body, form, status=answer.status, headers=headers)
+
+    def _applied(self, context: RequestContext, *honoured: str) -> dict[str, str]:
+        """`Preference-Applied`; a `wait` beyond the broker's own deadline was not."""
+        wait = context.preferences.wait
+        waited = ("wait",) if wait is not None and wait <= self.rules.deadline else ()
+        applied = context.preferences.applied((*honoured, *waited))
+        return {"Preference-Applied": applied} if applied else {}
 
     def _history_size(self, pairs: Pairs) -> int:
         given = dict(pairs).get("_count")
@@ -153,8 +175,3 @@ def _type_of(request: web.Request) -> str:
     if resource_type is None:
         raise RequestError("request.not-found")
     return resource_type
-
-
-async def _answered(answer: FederatedAnswer, form: Any) -> web.Response:
-    headers = {"Retry-After": "5"} if answer.status == 503 else {}
-    return await fhir_response(answer.body, form, status=answer.status, headers=headers)

@@ -71,6 +71,5 @@ async def work(argument: Any) -> None:
         await serve_commands({"profile": profiler.start, "report": profiler.stop})
 
 
-import gc; gc.disable()
 if __name__ == "__main__":
     main(work)

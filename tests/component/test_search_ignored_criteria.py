@@ -37,7 +37,8 @@ async def found(valkey: Valkey, options: SandboxOptions, target: str, *, checked
         manager = Gestionnaire("bre", "Bretagne", "53", box.base_url)
         async with federation(valkey, manager, checked=checked) as broker:
             pages = await broker.pages(target)
-            assert [code for page in pages for code in outcome_codes(page)] == []
+            told = {key for page in pages for key, _ in outcome_codes(page)}
+            assert told <= {"merge.conflict"}  # the two persons have six circles each
             return [one for page in pages for one in ids(page)]
 
 

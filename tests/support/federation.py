@@ -109,19 +109,21 @@ def ids(bundle: Json, mode: str = "match") -> list[str]:
     ]
 
 
+def outcomes_of(bundle: Json) -> list[Json]:
+    """The outcome of a searchset (`resource`) or of a history (`response.outcome`), or an OperationOutcome itself."""
+    if bundle["resourceType"] == "OperationOutcome":
+        return [bundle]
+    held = [
+        entry.get("resource") or entry.get("response", {}).get("outcome", {})
+        for entry in bundle.get("entry", ())
+    ]
+    return [one for one in held if one.get("resourceType") == "OperationOutcome"]
+
+
 def outcome_codes(bundle: Json) -> list[tuple[str, str | None]]:
     """(message key, manager's slug) of each issue: of a Bundle's outcome entry, or of an OperationOutcome."""
-    outcomes = (
-        [bundle]
-        if bundle["resourceType"] == "OperationOutcome"
-        else [
-            entry["resource"]
-            for entry in bundle.get("entry", ())
-            if entry["resource"]["resourceType"] == "OperationOutcome"
-        ]
-    )
     found = []
-    for outcome in outcomes:
+    for outcome in outcomes_of(bundle):
         for issue in outcome["issue"]:
             codes = {coding["system"]: coding["code"] for coding in issue["details"]["coding"]}
             found.append((codes["urn:cds-broker:outcome"], codes.get("urn:cds-broker:gestionnaire")))

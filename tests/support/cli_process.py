@@ -1,0 +1,96 @@
+"""`cds-broker` as a process of its own, as an operator starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+BOUND = 60.0
+"""Seconds for anything to happen: generous, for a loaded machine."""
+
+
+@dataclass
+class CliProcess:
+    """`stdout` and `stderr` hold what it has said so far."""
+
+    process: asyncio.subprocess.Process
+    stdout: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
+
+    def signal(self, what: signal.Signals) -> None:
+        self.process.send_signal(what)
+
+    async def line(self, part: str, *, count: int = 1) -> str:
+        """Wait for the `count`-th line, of either stream, with `part` in it."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                found = [line for line in [*self.stdout, *self.stderr] if part in line]
+                if len(found) >= count:
+                    return found[count - 1]
+                if self.process.returncode is not None:
+                    raise AssertionError(f"ended with {self.process.returncode}: {self.stdout} {self.stderr}")
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(BOUND):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def cli(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[CliProcess]:
+    """Run `cds-broker` with nothing of this machine's `CDS_*` settings; killed at the end if it still runs."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "broker",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**inherited, "LC_ALL": "C.UTF-8", "COLUMNS": "200", **(environment or {})},
+    )
+    running = CliProcess(process)
+    readers = [
+        asyncio.create_task(_collect(stream, lines))
+        for stream, lines in ((process.stdout, running.stdout), (process.stderr, running.stderr))
+        if stream is not None
+    ]
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+        await asyncio.gather(*readers)
+
+
+async def _collect(stream: asyncio.StreamReader, lines: list[str]) -> None:
+    async for line in stream:
+        lines.append(line.decode().rstrip("\n"))
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of a process's children (Linux)."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError), open(f"/proc/{entry.name}/stat") as stat:  # noqa: PTH123  # gone meanwhile
+                if int(stat.read().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
