@@ -29,12 +29,22 @@ def locator_secret(settings: Settings) -> bytes:
     return _generated(settings.data_dir / FILE_NAME)
 
 
-def _read(path: Path) -> bytes:
+def previous_secrets(settings: Settings) -> tuple[bytes, ...]:
+    """Those whose index still answers while one of the present secret is filled. Raises `ConfigurationError`."""
+    given: list[bytes] = []
+    if settings.locator_previous_secret is not None:
+        given.append(settings.locator_previous_secret.get_secret_value().encode())
+    if settings.locator_previous_secret_file is not None:
+        given.append(_read(settings.locator_previous_secret_file, "CDS_LOCATOR_PREVIOUS_SECRET_FILE"))
+    return tuple(given)
+
+
+def _read(path: Path, setting: str = "CDS_LOCATOR_SECRET_FILE") -> bytes:
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise ConfigurationError(
-            "config.file", setting="CDS_LOCATOR_SECRET_FILE", reason=error.strerror or type(error).__name__
+            "config.file", setting=setting, reason=error.strerror or type(error).__name__
         ) from error
     if len(secret) < MIN_SECRET:
         raise ConfigurationError("config.secret-short", limit=MIN_SECRET)

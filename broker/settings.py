@@ -105,6 +105,61 @@ class Settings(BaseSettings):
     locator_secret_file: Annotated[
         Path | None, _doc("file that holds that secret", "fichier qui contient ce secret")
     ] = None
+    locator_previous_secret: Annotated[
+        SecretStr | None,
+        _doc(
+            "the secret before this one: its index answers until a new one is filled",
+            "le secret d'avant : son index répond jusqu'à ce qu'un nouveau soit rempli",
+        ),
+    ] = None
+    locator_previous_secret_file: Annotated[
+        Path | None, _doc("file that holds the secret before", "fichier qui contient le secret d'avant")
+    ] = None
+    locator: Annotated[
+        bool,
+        _doc(
+            "keep an index of who holds what, and ask holders alone",
+            "tenir l'index de qui détient quoi, et n'interroger que les détenteurs",
+        ),
+    ] = True
+    locator_freshness: Annotated[
+        Seconds,
+        _doc(
+            "seconds for which what the index knows of a manager is good",
+            "secondes pendant lesquelles l'index d'un gestionnaire fait foi",
+        ),
+    ] = 30.0
+    locator_poll: Annotated[
+        Seconds,
+        _doc(
+            "seconds between two looks at a manager's changes",
+            "secondes entre deux relevés des changements d'un gestionnaire",
+        ),
+    ] = 2.0
+    locator_overlap: Annotated[
+        Seconds,
+        _doc(
+            "seconds of changes that each look reads again",
+            "secondes de changements que chaque relevé relit",
+        ),
+    ] = 10.0
+    locator_recrawl: Annotated[
+        float,
+        _doc(
+            "seconds after which a manager that does not show all its changes is crawled anew",
+            "secondes après lesquelles un gestionnaire qui ne montre pas tout est parcouru à nouveau",
+            ge=1,
+        ),
+    ] = 21_600.0
+    locator_circles: Annotated[
+        int,
+        _doc(
+            "circles that a new index is laid out for",
+            "nombre de cercles pour lequel un nouvel index est taillé",
+            ge=1_000,
+            le=1_000_000_000,
+        ),
+    ] = 1_000_000
     search_deadline: Annotated[
         Seconds, _doc("seconds for a whole search", "secondes pour une recherche entière")
     ] = 5.0
@@ -154,7 +209,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("public_url", "an absolute http(s) address without query")
         return value.rstrip("/")
 
-    @field_validator("locator_secret")
+    @field_validator("locator_secret", "locator_previous_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET:
@@ -169,6 +224,8 @@ class Settings(BaseSettings):
             raise PydanticCustomError(
                 "two_secrets", "CDS_LOCATOR_SECRET and CDS_LOCATOR_SECRET_FILE exclude each other"
             )
+        if self.locator_freshness <= self.locator_poll:
+            raise PydanticCustomError("freshness", "CDS_LOCATOR_FRESHNESS is not over CDS_LOCATOR_POLL")
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             raise PydanticCustomError("exposed", "CDS_AUTH=none needs a loopback CDS_HOST")
         return self
@@ -269,6 +326,7 @@ _FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "secret_too_short": lambda _: "16 caractères au moins",
     "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
     "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
+    "freshness": lambda _: "CDS_LOCATOR_FRESHNESS doit dépasser CDS_LOCATOR_POLL",
     "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",
 }
 

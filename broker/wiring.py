@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import web
@@ -21,9 +22,12 @@ from broker.core.breaker import BreakerPolicy
 from broker.core.capability import federation_statement
 from broker.core.dialects import effective_skills
 from broker.core.fhir_schema import preload
+from broker.core.statement import BROKER_SOFTWARE
 from broker.federation.check import check
 from broker.federation.federation import Federation
 from broker.federation.history import HistoryService
+from broker.federation.locate import LocateService
+from broker.federation.locating import LocatorGuide
 from broker.federation.manager_guard import ManagerGuard
 from broker.federation.managers import ManagersView
 from broker.federation.options import FederationOptions
@@ -38,14 +42,23 @@ from broker.gateway.fhir_request import RequestRules
 from broker.gateway.fhir_routes import FhirRoutes
 from broker.gateway.health import health_routes
 from broker.gateway.http_server import MAX_LINE, HttpRunner
+from broker.gateway.locate_routes import LocateRoutes
+from broker.gateway.locator_api import locator_routes
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
+from broker.locator_secret import previous_secrets
+from broker.ports import Clock
 from broker.settings import Settings
+from broker.sync.keeper import LocatorKeeper
+from broker.sync.observer import LocatorObserver
+from broker.sync.options import SyncOptions
+from broker.sync.service import LocatorService
 from registry.alias_store import RedisAliasStore
 from registry.lease_store import RedisLeases
+from registry.locator import RedisLocator
 from registry.page_store import RedisCursorStore
-from registry.redis_connection import connect
+from registry.redis_connection import RedisClient, connect
 from registry.redis_keys import RedisKeys
 from registry.redis_store import RedisGestionnaireStore
 from registry.toml_file import apply, read
@@ -128,7 +141,12 @@ async def running_broker(
             options=_options(settings, own_id),
             skills_of=effective_skills,
         )
-        searches = SearchService(federation)
+        locating = None
+        if settings.locator:
+            locating = _locating(
+                settings, RedisParts(redis, keys, secret), federation, guard, managers, clock
+            )
+        searches = SearchService(federation, None if locating is None else locating.guide)
         reads = ReadService(federation)
         fhir = FhirRoutes(
             searches=searches,
@@ -152,6 +170,7 @@ async def running_broker(
                 *registry_routes(registry),
                 *registry_fhir_routes(registry),
                 *plan_routes(searches.explain, max_count=settings.max_count),
+                *(() if locating is None else locating.routes(federation, fhir.rules)),
                 *health_routes(lambda: bool(managers.stale_since is None)),
             ],
             max_request_bytes=settings.max_request_bytes,
@@ -161,7 +180,10 @@ async def running_broker(
         await managers.refresh()
         await broker.load_file()
         keeper = SkillsKeeper(managers, store, RedisLeases(redis, keys=keys), checker, clock)
-        for work in (managers.run(), keeper.run()):
+        background = [managers.run(), keeper.run()]
+        if locating is not None:
+            background += [locating.keeper.run(), locating.observer.run()]
+        for work in background:
             task = asyncio.create_task(work)
             stack.push_async_callback(_cancelled, task)
         runner = HttpRunner(
@@ -178,6 +200,65 @@ async def running_broker(
         yield broker
 
 
+@dataclass(frozen=True, slots=True)
+class RedisParts:
+    """The connection, the names of the keys, and the secret that hides who is in them."""
+
+    client: RedisClient
+    keys: RedisKeys
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Locating:
+    """The index, what feeds it, and who asks it."""
+
+    guide: LocatorGuide
+    keeper: LocatorKeeper
+    observer: LocatorObserver
+    service: LocatorService
+
+    def routes(self, federation: Federation, rules: RequestRules) -> Iterable[web.RouteDef]:
+        yield from locator_routes(self.service)
+        yield from LocateRoutes(LocateService(federation, self.guide), rules).routes()
+
+
+def _locating(
+    settings: Settings,
+    redis: RedisParts,
+    federation: Federation,
+    guard: ManagerGuard,
+    managers: ManagersView,
+    clock: Clock,
+) -> Locating:
+    locator = RedisLocator(
+        redis.client,
+        clock,
+        redis.secret,
+        previous=previous_secrets(settings),
+        expected=settings.locator_circles,
+        keys=redis.keys,
+    )
+    guide = LocatorGuide(locator, clock, settings.locator_freshness)
+    keeper = LocatorKeeper(
+        managers,
+        # A crawl asks for more at a time than a search: what it is answered opens nobody's breaker.
+        replace(federation, client=guard.unjudged()),
+        locator,
+        clock,
+        node=secrets.token_hex(8),
+        via=f"1.1 {BROKER_SOFTWARE}-{federation.options.federation_id}",
+        options=SyncOptions(
+            poll=settings.locator_poll,
+            overlap=settings.locator_overlap,
+            recrawl=settings.locator_recrawl,
+        ),
+    )
+    return Locating(
+        guide, keeper, LocatorObserver(locator, clock), LocatorService(locator, managers, guide, clock)
+    )
+
+
 def _options(settings: Settings, own_id: str) -> FederationOptions:
     return FederationOptions(
         public_base=settings.base_url,
@@ -190,5 +271,7 @@ def _options(settings: Settings, own_id: str) -> FederationOptions:
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """End a background task. It is told until it ends: redis-py loses a cancellation that comes while it connects."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)

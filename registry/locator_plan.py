@@ -10,9 +10,9 @@ instant, whoever crashes and whoever else writes, is: **what an entry lists has 
    whoever comes next after a crash does it.
 
 Two writers could still undo one another: one, slow, removes a link in step 3 that another has meanwhile added again in
-step 1. So a link bears the stamp of the entry that asked for it, a number that grows with each change of the links, and
+step 1. So a link bears the stamp of the entry that asked for it, a number that grows with each change of the entry, and
 a removal names the stamp of a state that did not list it: links of later states stay. Stamps wrap at 256 and compare on
-a half circle.
+a half circle; links are renewed often enough never to fall half a circle behind.
 
 An instant without a date (`updated` 0) has no order. Where one of two states has a date and the other none, the entry
 lists the links of both: too many is right, too few never.
@@ -27,6 +27,9 @@ from registry.locator_records import NO_LINKS, Entry, Links
 
 TOMBSTONE_SECONDS = 7 * 86_400
 """How long a deletion is remembered, so that an older sighting that comes late does not undo it."""
+
+RENEWAL = 64
+"""Every so many stamps an entry's links take its stamp, though they did not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,16 @@ def _outdated(current: Entry, seen: Entry) -> bool:
 
 def _exchange(current: Entry, wanted: Entry) -> Plan:
     leaving = (current.links | current.leaving) - wanted.links
-    links_changed = current.links != wanted.links
-    stamp = (current.stamp + 1) % 256 if links_changed else current.stamp
-    new = replace(wanted, stamp=stamp, leaving=leaving)
-    if new == current and not leaving:
-        return NOTHING
+    new = replace(wanted, stamp=current.stamp, leaving=leaving)
+    if new == current:
+        return Plan(remove=leaving, upto=current.stamp)
+    new = replace(new, stamp=(current.stamp + 1) % 256)
+    renewed = current.links != wanted.links or new.stamp % RENEWAL == 0
     return Plan(
-        new=None if new == current else new,
-        add=wanted.links if links_changed else NO_LINKS,
+        new=new,
+        add=wanted.links if renewed else NO_LINKS,
         remove=leaving,
-        upto=stamp,
+        upto=new.stamp,
         review=_told(current, new),
     )
 

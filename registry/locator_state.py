@@ -11,6 +11,7 @@ one that was lost with its store is never taken for its successor: what somebody
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -18,12 +19,15 @@ from registry.locator_hash import ENTRIES_PER_BUCKET, LINKS_PER_BUCKET, Kind, bi
 from registry.locator_model import Coverage, CoverageState
 from registry.locator_records import MAX_MANAGER
 
+_T = TypeVar("_T")
+
 
 class GenerationState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`managers`: slug → number in records, from 1, never used again in this generation.
+    """`managers`: slug → number in records, from 1. `retired`: numbers whose records still have to be swept. `free`:
+    swept ones, the longest free first; used again when there is no other left.
 
-    `retired`: numbers of managers that left, whose records still have to be swept. `dropping`: neither read nor
-    written any more, only deleted.
+    `floors`: slug → fence below which nobody's coverage is taken, from when the manager was cleared. `dropping`:
+    neither read nor written any more, only deleted.
     """
 
     number: int
@@ -31,7 +35,9 @@ class GenerationState(msgspec.Struct, frozen=True, omit_defaults=True):
     expected: int
     managers: Mapping[str, int] = {}
     coverage: Mapping[str, Coverage] = {}
+    floors: Mapping[str, int] = {}
     retired: tuple[int, ...] = ()
+    free: tuple[int, ...] = ()
     last_number: int = 0
     dropping: bool = False
 
@@ -60,7 +66,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
         return tuple(one for one in self.generations if one.key_id in known and not one.dropping)
 
     def replaced(self, generation: GenerationState) -> State:
-        return State(tuple(generation if one.number == generation.number else one for one in self.generations))
+        return State(
+            tuple(generation if one.number == generation.number else one for one in self.generations)
+        )
 
 
 EMPTY = State()
@@ -79,7 +87,8 @@ def decode(raw: bytes | None) -> State:
 
 
 def begun(state: State, number: int, key_id: str, expected: int) -> State:
-    return State((*state.generations, GenerationState(number, key_id, expected)))
+    floors = state.generations[-1].floors if state.generations else {}
+    return State((*state.generations, GenerationState(number, key_id, expected, floors=floors)))
 
 
 def wants_generation(state: State, current: str, previous: Iterable[str]) -> bool:
@@ -98,14 +107,17 @@ def numbered(state: State, generation: int, slugs: Iterable[str]) -> State | Non
     one = state.find(generation)
     if one is None:
         return state
-    managers, last = dict(one.managers), one.last_number
+    managers, last, free = dict(one.managers), one.last_number, one.free
     for slug in slugs:
-        if slug not in managers:
-            last += 1
-            managers[slug] = last
-    if last > MAX_MANAGER:
-        return None
-    return state.replaced(msgspec.structs.replace(one, managers=managers, last_number=last))
+        if slug in managers:
+            continue
+        if last < MAX_MANAGER:
+            managers[slug] = last = last + 1
+        elif free:
+            managers[slug], free = free[0], free[1:]
+        else:
+            return None
+    return state.replaced(msgspec.structs.replace(one, managers=managers, last_number=last, free=free))
 
 
 def covered(state: State, manager: str, coverage: Coverage) -> State | None:
@@ -113,21 +125,25 @@ def covered(state: State, manager: str, coverage: Coverage) -> State | None:
     one = state.find(coverage.generation)
     if one is None or one.dropping:
         return None
-    written = one.coverage.get(manager)
-    if written is not None and written.fence > coverage.fence:
+    written = one.coverage.get(manager, Coverage()).fence
+    if coverage.fence < max(written, one.floors.get(manager, 0)):
         return None
     return state.replaced(msgspec.structs.replace(one, coverage={**one.coverage, manager: coverage}))
 
 
-def left(state: State, manager: str) -> State:
-    """A manager that is nobody any more: its number means nothing from here on."""
+def left(state: State, manager: str, fence: int) -> State:
+    """A manager of which nothing is known any more: its number means nothing from here on.
+
+    `fence`: below which a leader of before cannot say that it is complete.
+    """
     for one in state.generations:
         number = one.managers.get(manager)
         state = state.replaced(
             msgspec.structs.replace(
                 one,
-                managers={slug: n for slug, n in one.managers.items() if slug != manager},
-                coverage={slug: coverage for slug, coverage in one.coverage.items() if slug != manager},
+                managers=_without(one.managers, manager),
+                coverage=_without(one.coverage, manager),
+                floors={**one.floors, manager: fence},
                 retired=one.retired if number is None else (*one.retired, number),
             )
         )
@@ -138,10 +154,9 @@ def swept(state: State, generation: int, numbers: Iterable[int]) -> State:
     one = state.find(generation)
     if one is None:
         return state
-    gone = frozenset(numbers)
-    return state.replaced(
-        msgspec.structs.replace(one, retired=tuple(number for number in one.retired if number not in gone))
-    )
+    gone = [number for number in one.retired if number in frozenset(numbers)]
+    left_over = tuple(number for number in one.retired if number not in gone)
+    return state.replaced(msgspec.structs.replace(one, retired=left_over, free=(*one.free, *gone)))
 
 
 def dropping(state: State, generation: int) -> State:
@@ -171,13 +186,17 @@ def coverage(generations: Iterable[GenerationState]) -> Mapping[str, Coverage]:
 def superseded(state: State, key_id: str, managers: Iterable[str]) -> tuple[int, ...]:
     """Generations that nobody needs: those before one of this secret that is complete for all `managers`.
 
-    And those whose deletion was begun.
+    And those whose deletion was begun. Without managers nothing tells that a generation is filled.
     """
     wanted = frozenset(managers)
     begun_ = {one.number for one in state.generations if one.dropping}
     for at in range(len(state.generations) - 1, 0, -1):
         one = state.generations[at]
-        if one.key_id == key_id and not one.dropping and wanted <= one.complete():
+        if one.key_id == key_id and not one.dropping and wanted and wanted <= one.complete():
             begun_.update(older.number for older in state.generations[:at])
             break
     return tuple(one.number for one in state.generations if one.number in begun_)
+
+
+def _without(mapping: Mapping[str, _T], slug: str) -> dict[str, _T]:
+    return {key: value for key, value in mapping.items() if key != slug}

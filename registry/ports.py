@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.locator_model import Coverage, Identifier, Pointer, Sighting
+from registry.locator_model import Coverage, Generation, Identifier, Pointer, Sighting
 from registry.model import Gestionnaire, Registered, Skills
 
 
@@ -61,10 +61,17 @@ class Located:
     coverage: Mapping[str, Coverage]
 
 
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much in all."""
+
+
 class Locator(Protocol):
     """The index of persons and circles. Every method may raise `StoreError`.
 
     Searches need one round trip: `holders` gives the managers alone. Pointers cost one more.
+
+    There may be several *generations* of the index: one is being filled while those before it still answer (another
+    secret, another size). What is learnt goes to all of them, a search asks them all, and coverage counts in each.
     """
 
     async def holders(self, persons: Sequence[Identifier], circles: Sequence[Identifier]) -> Holders:
@@ -76,27 +83,63 @@ class Locator(Protocol):
         ...
 
     async def learn(self, sightings: Sequence[Sighting]) -> None:
-        """Add or replace circles, atomically each: what is newer stays, whatever order they come in."""
+        """Add or replace circles, atomically each: what is newer stays, whatever order they come in.
+
+        Of two with the same date the one that comes last stays. Sightings without a date follow the order they come in.
+        Raises `StoreError` also for what the index cannot hold: then that manager never is complete.
+        """
         ...
 
     async def forget(self, manager: str, circle_id: str, *, at: float | None) -> None:
-        """A circle was deleted at a manager, at its instant `at`."""
+        """A circle was deleted at a manager, at its instant `at`; with None, at or after all that was seen of it."""
         ...
 
-    async def clear(self, manager: str) -> None:
-        """A manager left the registry: nothing may point to it any more (in the background, bounded batches)."""
+    async def clear(self, manager: str, *, progress: Progress | None = None) -> None:
+        """A manager left the registry, or is begun anew: nothing points to it from the first instant on.
+
+        Its coverage is gone too; leaders from before the present one (from before now, where nobody leads) save none
+        any more. What it had is then removed in small batches, which takes a while; if that is cut short, the next
+        `clear` of any manager does it.
+        """
         ...
 
-    async def coverage(self) -> Mapping[str, Coverage]: ...
+    async def coverage(self, generation: int | None = None) -> Mapping[str, Coverage]:
+        """What a search may count on; with a generation's number, how far that one is."""
+        ...
 
     async def save_coverage(self, manager: str, coverage: Coverage) -> bool:
-        """False (and nothing written) where a later leader, by its fence, has written already."""
+        """Of one generation, named in it. False, and nothing written, where a later leader, by its fence, has written
+        already, or where that generation is no more (dropped, or lost with the store): then begin anew from
+        `generations`."""
         ...
 
     async def lead(self, manager: str, node: str, *, seconds: float) -> int | None:
-        """Become or stay the one that feeds a manager: the fencing token, the same while kept; None: another is."""
+        """Become or stay the one that feeds a manager: the fencing token, the same while kept; None: another is.
+
+        Tokens grow, also over a store that was lost. With a new token, go on from what `coverage` says. `seconds=0`
+        gives the lead up.
+        """
         ...
 
     async def conflicts(self) -> Sequence[tuple[Pointer, ...]]:
-        """Persons with two homes, as their circles."""
+        """Persons with two homes, as their circles, each set of circles once."""
+        ...
+
+    async def generations(self) -> Sequence[Generation]:
+        """The oldest first; fill the last of `ours`. Begins one where there is none, or where the secret is new and the
+        one before it is still at hand."""
+        ...
+
+    async def start_generation(self) -> int:
+        """Begin one more with the present secret (another size, numbers used up), and give its number."""
+        ...
+
+    async def superseded(self, managers: Iterable[str]) -> Sequence[int]:
+        """Generations to be dropped: those before one that is complete for all these managers, and half dropped ones."""
+        ...
+
+    async def drop_generation(
+        self, number: int, *, progress: Progress | None = None, grace: float = 5.0
+    ) -> None:
+        """Ask it no more, wait `grace` seconds for who is writing to it, delete it in small batches. May be repeated."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,8 +43,14 @@ def store_errors() -> Iterator[None]:
 
     An unreadable document fails the whole read rather than being left out: a manager that silently is not
     there would silently not be asked.
+
+    A cancellation that arrives as redis-py finishes sending is lost in `asyncio.wait_for` (Python 3.11), and whoever
+    listens or polls would never end. It is raised here.
     """
     try:
         yield
     except (RedisError, OSError, msgspec.MsgspecError) as error:
         raise StoreError("federation.store") from error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -13,6 +13,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 
+from broker.commands.garbage import settle
 from broker.commands.log_lines import log_to_stderr, loop_errors_as_lines
 from broker.commands.terminal import cannot_listen, complain, exit_code, explained, run
 from broker.errors import BrokerError
@@ -49,6 +50,7 @@ async def work(start: Start) -> None:
     async with running_broker(
         start.settings, redis_url=start.redis_url, secret=start.secret, listener=listener
     ) as broker:
+        settle()
         _log.info("serving %s", broker.base_url)
         rereading = asyncio.create_task(_reread_when_told(broker, reread))
         await stop.wait()

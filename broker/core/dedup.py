@@ -112,15 +112,21 @@ def conflicts(persons: Iterable[tuple[str, Sequence[str]]]) -> list[tuple[str, .
     `persons` gives for each shown circle its public id and its person's keys (identifiers, the subject's reference);
     circles that share a key are of one person, and so are those linked through a third.
     """
-    groups: dict[str, set[str]] = {}
-    for circle, keys in persons:
-        merged = {circle}
+    listed = list(persons)
+    leader = list(range(len(listed)))  # of each circle one of the same person, itself at first
+    holder: dict[str, int] = {}
+    for place, (_, keys) in enumerate(listed):
         for key in keys:
-            merged |= groups.get(key, set())
-        for key in keys:
-            groups[key] = merged
-        for key, members in groups.items():
-            if members & merged:
-                groups[key] = merged
-    unique = {tuple(sorted(members)) for members in groups.values() if len(members) > 1}
-    return sorted(unique)
+            leader[_followed(leader, place)] = _followed(leader, holder.setdefault(key, place))
+    groups: dict[int, set[str]] = {}
+    for place, (circle, _) in enumerate(listed):
+        groups.setdefault(_followed(leader, place), set()).add(circle)
+    return sorted(tuple(sorted(members)) for members in groups.values() if len(members) > 1)
+
+
+def _followed(leader: list[int], place: int) -> int:
+    """The circle at the end of a chain of leaders, which is halved on the way."""
+    while leader[place] != place:
+        leader[place] = leader[leader[place]]
+        place = leader[place]
+    return place

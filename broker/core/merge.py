@@ -8,8 +8,9 @@ came, and in the end gives the page (`take`). Three facts make it exact:
 * **Frontier.** What a stream has not shown yet sorts at or after its last sort values. A match is given out only when it
   sorts before every open stream's frontier. So nothing is overtaken; and since ties are broken by public id, a tie at a
   manager's page end is read on until it closes.
-* **Tail.** A manager that does not sort is read whole and sorted here, within a bound. Over the bound its matches
-  follow all others in its own order, numbered, and a warning names it. So nothing is lost.
+* **Tail.** A manager that is not known to sort is read whole and sorted here, within a bound. Over the bound, unless
+  all of that came in order, its matches follow all others in its own order, numbered, and a warning names it. So
+  nothing is lost.
 
 Keys are `(0, sort values…, public id)` in order and `(1, slug, number)` in the tail; both compare.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -69,7 +71,7 @@ class Stream(Generic[T]):
     """One manager's matches, as far as they were read."""
 
     def __init__(self, slug: str, position: Position, *, sorts: bool, bound: int, fresh: bool = True) -> None:
-        """`sorts`: the manager is trusted to. `fresh`: nothing was given out on an earlier page."""
+        """`sorts`: the manager was seen to. `fresh`: nothing was given out on an earlier page."""
         self.slug = slug
         self.failed = position.failed
         self.exhausted = position.done or position.failed is not None
@@ -126,11 +128,19 @@ class Stream(Generic[T]):
             self._collecting = False
         elif self._bound is not None and sum(len(page.keyed) for page in self._pages) > self._bound:
             self._collecting = False
+            if self._came_in_order():
+                self._sorted_here = False
+                return
             pages, self._pages = self._pages, []
             for page in pages:
                 self._enter_tail(page)
                 page.keyed = [(self._key(one), one) for _, one in page.keyed]
                 self._pages.append(page)
+
+    def _came_in_order(self) -> bool:
+        """So much in order is no chance: it does sort, and is read on as one that does."""
+        prefixes = [one.prefix for page in self._pages for _, one in page.keyed]
+        return all(earlier <= later for earlier, later in pairwise(prefixes))
 
     def _enter_tail(self, page: _Page[T]) -> None:
         self.in_tail = self.unsorted = True

@@ -299,6 +299,41 @@ MESSAGES: Mapping[str, Message] = {
         "Le registre est indisponible.",
         "The registry is unavailable.",
     ),
+    "locator.no-feed": Message(
+        200,
+        "warning",
+        "incomplete",
+        "Ses changements ne peuvent être suivis : il est toujours interrogé.",
+        "Its changes cannot be followed: it is always asked.",
+    ),
+    "locator.no-patient-feed": Message(
+        200,
+        "warning",
+        "incomplete",
+        "Les changements de ses Patients ne peuvent être suivis : il est toujours interrogé.",
+        "The changes of its Patients cannot be followed: it is always asked.",
+    ),
+    "locator.no-deletions": Message(
+        200,
+        "information",
+        "incomplete",
+        "Ses suppressions ne se voient pas : il est interrogé parfois pour rien, jusqu'au prochain parcours.",
+        "Its deletions do not show: it is sometimes asked for nothing, until the next crawl.",
+    ),
+    "locator.too-many-managers": Message(
+        503,
+        "error",
+        "processing",
+        "L'index de localisation ne peut plus numéroter de gestionnaire ; commencez une nouvelle génération.",
+        "The locator has no number left for another manager; start a new generation.",
+    ),
+    "locator.too-many-identifiers": Message(
+        503,
+        "error",
+        "processing",
+        "Un cercle de {slug} porte plus de {limit} identifiants ou un identifiant logique trop long.",
+        "A circle of {slug} has more than {limit} identifiers, or too long a logical id.",
+    ),
     "internal": Message(500, "fatal", "exception", "Erreur interne.", "Internal error."),
     # --- one manager: {name} ({region})
     "manager.timeout": Message(
@@ -517,6 +552,13 @@ MESSAGES: Mapping[str, Message] = {
         "not-found",
         "Gestionnaire inconnu : {slug}.",
         "Unknown manager: {slug}.",
+    ),
+    "registry.suspended": Message(
+        409,
+        "error",
+        "conflict",
+        "Le gestionnaire {slug} est suspendu : il n'est pas interrogé.",
+        "Manager {slug} is suspended: it is not asked.",
     ),
     "registry.conflict": Message(
         409,

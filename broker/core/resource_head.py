@@ -87,12 +87,11 @@ class Restater:
         self._aliases = aliases
         self._searched = searched_type
         self._otherwise: Mode = "match" if searched_type is None else "include"
-        self._prefix = origin.prefix
         self._dotted = f"{origin.slug}."
         self._origins = tuple(origins)
         self._common = _common(MAX_ID - len(origin.prefix)).match
         self._ends: dict[bytes, _Restated | None] = {}
-        self._types: dict[bytes, str] = {}
+        self._leads: dict[bytes, tuple[str, bytes]] = {}
 
     def restate(self, raw: bytes, stated_mode: str | None = None) -> Entry:
         """Raises `EntryError`. An OperationOutcome that is no match comes back as it was, with mode outcome."""
@@ -108,9 +107,10 @@ class Restater:
         meta = self._ends.get(tail)
         if meta is None:
             meta = self._ends[tail] = self._end_of_meta(tail)
-        kind = self._types.get(kind_text)
-        if kind is None:
-            kind = self._types[kind_text] = kind_text.decode()
+        lead = self._leads.get(kind_text)
+        if lead is None:
+            lead = self._leads[kind_text] = (kind_text.decode(), raw[:id_at] + self._origin.prefix)
+        kind, beginning = lead
         if meta is None or kind == _OUTCOME:
             return self._carefully(raw, stated_mode)
         local_id = local.decode()
@@ -123,7 +123,7 @@ class Restater:
             updated.decode(),
             meta.source,
             meta.tags,
-            raw[:id_at] + self._prefix + raw[id_at : instant_end + 1] + meta.text + raw[end:],
+            beginning + raw[id_at : instant_end + 1] + meta.text + raw[end:],
         )
 
     def _end_of_meta(self, tail: bytes) -> _Restated | None:

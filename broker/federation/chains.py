@@ -96,6 +96,8 @@ async def _search(
     while True:
         bundle = read_searchset(body, origin, resource_type, aliases)
         trail.take(bundle)
+        if bundle.problems:  # an actor left out would leave out its circles
+            raise calls.failure(FailureKind.INVALID)
         found += [entry for entry in bundle.entries if entry.mode == "match"]
         url = calls.next_url(bundle.next_url)
         if len(found) > limit or (url is None and len(found) < (bundle.total or 0)):

@@ -13,7 +13,9 @@ relationship.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -35,7 +37,7 @@ from broker.federation.check_features import (
 from broker.federation.check_holdings import Holdings, gather_holdings
 from broker.federation.check_modifiers import check_modifiers
 from broker.federation.check_parameters import Parameters, check_parameters
-from broker.federation.check_session import CheckSession, together
+from broker.federation.check_session import CheckSession, judged, together
 from broker.federation.probe_pages import Page, read_page
 from broker.federation.probes import RESOURCE_LEVEL
 from broker.ports import Clock, ManagerClient
@@ -43,6 +45,9 @@ from registry.model import Gestionnaire, SearchMethod, Skills
 
 SAMPLE: Final = 50
 """How many circles are looked at."""
+
+_ENOUGH: Final = 6  # circles, where pages are tiny
+_MORE_PAGES: Final = 5
 
 
 async def check(
@@ -148,10 +153,27 @@ async def _sample(session: CheckSession) -> Page:
             if page is None:
                 raise failed(session.manager, FailureKind.INVALID, status=answer.status)
             session.pages.append(page)
-            return page
+            return await _with_more(session, page)
         if kind is not FailureKind.REJECTED and kind is not FailureKind.NOT_SUPPORTED:
             raise failed(session.manager, kind, status=answer.status)
     return Page(kind="refused", matches=(), others=(), total=None, entries=0)
+
+
+async def _with_more(session: CheckSession, page: Page) -> Page:
+    """The sample and, of a manager with tiny pages, the circles on the next few: one circle alone shows little."""
+    matches, following = page.matches, page.next_url
+    for _ in range(_MORE_PAGES):
+        if following is None or len(matches) >= _ENOUGH:
+            break
+        found = judged(
+            await session.probe("GET", urljoin(session.base.rstrip("/") + "/", following)), "CareTeam"
+        )
+        if found.page is None:
+            break
+        known = {circle["id"] for circle in matches}
+        matches += tuple(circle for circle in found.page.matches if circle["id"] not in known)
+        following = found.page.next_url
+    return replace(page, matches=matches)
 
 
 async def _all_parameters(

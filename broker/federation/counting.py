@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from broker.core.manager_failure import failed
-from broker.core.manager_query import Pairs
+from broker.core.manager_query import Pairs, silently_ignored
 from broker.core.outcome import Issue, issue_of
 from broker.core.query import Summary, TotalMode
 from broker.core.routing import Ask, Plan
@@ -39,8 +39,14 @@ def _failed(failures: Iterable[ManagerError]) -> Counted:
     return Counted(None, kept, tuple(issue_of(error) for error in kept))
 
 
+class _Link(msgspec.Struct):
+    relation: str | None = None
+    url: str | None = None
+
+
 class _Total(msgspec.Struct):
     total: int | None = None
+    link: list[_Link] = []
 
 
 _decode = msgspec.json.Decoder(_Total).decode
@@ -80,9 +86,12 @@ async def _own_count(ask: Ask, work: Work, service: SearchService) -> int | None
     calls = ManagerCalls(ask.manager, ask.skills, service.federation.client)
     body = await calls.search(work.query.type, [*pairs, ("_summary", "count")], work.context)
     try:
-        return _decode(body).total
+        counted = _decode(body)
     except msgspec.DecodeError:
         raise failed(ask.manager, FailureKind.INVALID) from None
+    # A count that overlooks a criterion is the count of another search.
+    self_url = next((link.url for link in counted.link if link.relation == "self"), None)
+    return None if silently_ignored(self_url, ask.plan.criteria) else counted.total
 
 
 async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...]) -> Counted:

@@ -18,7 +18,9 @@ async def fan_out(slugs: Sequence[str], ask: Callable[[str], Awaitable[T]]) -> M
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {slug: group.create_task(_settled(slug, ask)) for slug in slugs}
-    except ExceptionGroup as raised:  # what is no manager's failure ends the whole request, and says so itself
+    except (
+        ExceptionGroup
+    ) as raised:  # what is no manager's failure ends the whole request, and says so itself
         raise raised.exceptions[0] from raised
     return {slug: task.result() for slug, task in tasks.items()}
 

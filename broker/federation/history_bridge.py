@@ -76,14 +76,15 @@ class HistoryBridge:
         """Up to a little over `limit` circles, and how many there are by the manager's own count."""
         body = await self.calls.search("CareTeam", pairs, self.context)
         found: list[Entry] = []
-        trail = PageTrail(self.calls.manager)
+        trail, whole = PageTrail(self.calls.manager), True
         while True:
             bundle = read_searchset(body, self.origin, "CareTeam", self.aliases, self.known_origins)
             trail.take(bundle)
+            whole = whole and not bundle.problems
             found += [entry for entry in bundle.entries if entry.mode == "match"]
             url = self.calls.next_url(bundle.next_url)
             if url is None or len(found) > limit:
-                return found, (bundle.total or 0) if url is None else limit + 1
+                return found, (bundle.total or 0) if url is None and whole else limit + 1
             trail.follow(url)
             body = await self.calls.follow(url, self.context)
 
@@ -100,6 +101,8 @@ class HistoryBridge:
         while True:
             bundle: ManagerBundle = read_history(body, self.origin, self.aliases, self.known_origins)
             trail.take(bundle)
+            if bundle.problems:
+                raise self.calls.failure(FailureKind.INVALID)
             found += bundle.entries
             url = self.calls.next_url(bundle.next_url)
             if url is None:

@@ -16,6 +16,7 @@ from broker.core.identity import Origin
 from broker.core.query import Include
 from broker.core.rewriting import references
 from broker.core.search_parameters import PARAMETERS, SearchParameter, lookup
+from broker.errors import FailureKind
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
@@ -100,6 +101,8 @@ class IncludeFetcher:
         while True:
             bundle = read_searchset(body, self.origin, resource_type, self.aliases)
             trail.take(bundle)
+            if bundle.problems:
+                raise self.calls.failure(FailureKind.INVALID)
             entries += [replace(entry, mode="include") for entry in bundle.entries if entry.mode == "match"]
             url = self.calls.next_url(bundle.next_url)
             if url is None or len(entries) > count:

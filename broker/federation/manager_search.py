@@ -71,7 +71,7 @@ class ManagerSearch:
 
     @property
     def sorts(self) -> bool:
-        return self.ask.plan.sorts
+        return self.ask.skills.sort is True
 
     async def page(self, url: str | None) -> FetchedPage:
         """The page at one of this manager's own links, or its first page."""

@@ -34,12 +34,13 @@ class PageTrail:
 
     def take(self, bundle: ManagerBundle) -> None:
         """After a page was read. Raises `ManagerError` of kind invalid where it leads on and brought nothing new."""
+        if bundle.next_url is None:
+            return
         keys = {(entry.type, entry.public_id, entry.version_id) for entry in bundle.entries}
         self._empty = 0 if keys else self._empty + 1
-        known = bool(keys) and keys <= self._seen
-        self._seen |= keys
-        if bundle.next_url is not None and (known or self._empty > MAX_EMPTY):
+        if self._empty > MAX_EMPTY or (keys and keys <= self._seen):
             raise self._circle()
+        self._seen |= keys
 
     def _circle(self) -> ManagerError:
         return failed(self.manager, FailureKind.INVALID, detail="next link leads nowhere")

@@ -22,7 +22,7 @@ from broker.core.persons import person_keys
 from broker.core.preferences import Partial
 from broker.core.query import SearchQuery, Summary, TotalMode
 from broker.core.query_parser import parse_search
-from broker.core.routing import Plan, plan_search
+from broker.core.routing import Ask, Plan, plan_search
 from broker.core.sort_key import NEWEST_FIRST
 from broker.core.translation import public_ids
 from broker.errors import RequestError
@@ -44,6 +44,9 @@ from broker.federation.manager_search import ManagerSearch
 from broker.federation.page_run import PageRun
 from broker.federation.pages import PageState
 from registry.model import Gestionnaire, Registered, Status
+
+SWEEP = 200
+"""Matches asked for at a time of a manager whose matches are sorted or sifted here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class SearchService:
                 ask=ask,
                 query=work.query,
                 sort=sort,
-                size=ahead or work.state.size + 1,
+                size=ahead or _ahead(ask, work.state.size),
                 requests=requests,
                 origin=federation.origins.of(ask.manager),
                 calls=ManagerCalls(ask.manager, ask.skills, federation.client),
@@ -249,6 +252,16 @@ def _remembering(work: Work, searches: Mapping[str, ManagerSearch]) -> Work:
 def _denied(work: Work, absent: Sequence[Gestionnaire]) -> bool:
     """Whether the client takes nothing partial, and a manager that is needed for the whole is absent."""
     return work.context.preferences.partial is Partial.DENY and any(not one.optional for one in absent)
+
+
+def _ahead(ask: Ask, size: int) -> int:
+    """How many matches are asked for at a time: one more than the page, so that a tie at its end is seen to close.
+
+    Where they are sorted or sifted here many more are needed, and few requests for them.
+    """
+    sent = {criterion.name for criterion in ask.plan.criteria}
+    sifted = any(criterion.name not in sent for criterion in ask.plan.filters)
+    return size + 1 if ask.skills.sort is True and not sifted else max(size + 1, SWEEP)
 
 
 def _refused(

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -26,6 +27,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _FORM = "application/x-www-form-urlencoded"
 _OURS = "cds-broker-"
 _HOP = re.compile(rf"1\.[01] {_OURS}[A-Za-z0-9]{{1,64}}")
+
+_USUAL = 200  # characters; a longer Accept is nobody's habit and is not remembered
+_negotiated = lru_cache(maxsize=128)(negotiate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,10 @@ def _via(received: Sequence[str], federation_id: str) -> str:
 
 def format_of(request: web.Request) -> Format:
     """JSON or XML: `_format` overrides Accept."""
-    return negotiate(request.query.get("_format"), request.headers.get("Accept"))
+    asked, accept = request.query.get("_format"), request.headers.get("Accept")
+    if len(asked or "") + len(accept or "") > _USUAL:
+        return negotiate(asked, accept)
+    return _negotiated(asked, accept)
 
 
 def query_pairs(request: web.Request, rules: RequestRules) -> list[tuple[str, str]]:

@@ -11,12 +11,14 @@ import msgspec
 from broker import __version__
 from broker.gateway.problem import CONTENT_TYPE as PROBLEM_TYPE
 from broker.gateway.problem import PROBLEMS_PATH, Problem, ProblemType
+from broker.sync.service import ConflictList, LocatorStatus, ManagerInLocator
 from registry.model import REGIONS, Gestionnaire, Registered, Status
 
 COLLECTION: Final = "/registry/gestionnaires"
 ONE: Final = COLLECTION + "/{id}"
 OPENAPI_PATH: Final = "/registry/openapi.json"
 PLAN_PATH: Final = "/registry/plan"
+LOCATOR: Final = "/registry/locator"
 
 
 class GestionnaireList(msgspec.Struct, frozen=True):
@@ -193,21 +195,65 @@ PLAN: Final = Operation(
 )
 """Served by `broker.gateway.plan_api`, which has the searches to ask."""
 
+LOCATOR_OPERATIONS: Final = (
+    Operation(
+        "status",
+        "GET",
+        LOCATOR,
+        "Montrer ce que l'index connaît de chaque gestionnaire / Show what the index holds of each manager",
+        200,
+        LocatorStatus,
+        errors=(503,),
+    ),
+    Operation(
+        "crawl",
+        "POST",
+        LOCATOR + "/{id}/crawl",
+        "Parcourir à nouveau un gestionnaire depuis le début / Crawl a manager anew from the start",
+        202,
+        ManagerInLocator,
+        errors=(404, 409, 503),
+    ),
+    Operation(
+        "rotate_key",
+        "POST",
+        LOCATOR + "/rotate-key",
+        "Refaire l'index sous le secret présent, l'ancien répondant entre-temps"
+        " / Fill the index anew under the present secret, the old one answering meanwhile",
+        202,
+        LocatorStatus,
+        errors=(503,),
+    ),
+    Operation(
+        "conflicts",
+        "GET",
+        "/registry/conflicts",
+        "Lister les personnes à plusieurs cercles / List the persons who have several circles",
+        200,
+        ConflictList,
+        errors=(503,),
+    ),
+)
+"""Served by `broker.gateway.locator_api`."""
+
 
 def openapi_document() -> dict[str, Any]:
-    """OpenAPI 3.1 for `OPERATIONS` and `PLAN`; the schemas are those of the structs that the code encodes."""
+    """OpenAPI 3.1 for all operations; the schemas are those of the structs that the code encodes."""
     types = [
         Gestionnaire,
         Registered,
         GestionnaireList,
         SearchToPlan,
         SearchPlan,
+        LocatorStatus,
+        ManagerInLocator,
+        ConflictList,
         Problem,
         ProblemType,
     ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*OPERATIONS, PLAN):
+    for operation in (*OPERATIONS, PLAN, *LOCATOR_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",

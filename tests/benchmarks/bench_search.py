@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.benchmarks.canned_managers import FORMS, MANAGERS
 from tests.benchmarks.children import Child, child
 from tests.benchmarks.load import Run, Target, closed_loop, request
 from tests.support.waiting import until
+
+OnCase = Callable[[str], None]
 
 _BENCH = "tests.benchmarks"
 
@@ -85,9 +87,11 @@ class Outcome:
     ratio_max: float
 
 
-async def measure(case: Case, effort: Effort) -> Outcome:
+async def measure(case: Case, effort: Effort, on_case: OnCase) -> Outcome:
+    """Both sides in turns. Each is warmed up first, so that connections are open and caches filled."""
+    on_case(case.name)
     requests = max(case.connections * 2, int(effort.requests * case.share))
-    for side in (case.ours, case.theirs):  # connections opened, caches filled
+    for side in (case.ours, case.theirs):
         await closed_loop(side.target, connections=case.connections, requests=max(20, requests // 4))
     rounds: dict[str, list[tuple[Run, float]]] = {"ours": [], "theirs": []}
     for number in range(effort.rounds):
@@ -170,7 +174,7 @@ async def _checked(target: Target, *, matches: int, includes: int) -> None:
     assert found == {"match": matches, "include": includes, "outcome": 0}, found
 
 
-async def one_circle(effort: Effort) -> list[Outcome]:
+async def one_circle(effort: Effort, on_case: OnCase) -> list[Outcome]:
     """13 managers with one circle each: a search, the same with one manager hung, and a read."""
     with stage(circles=1) as on:
         broker, bare = on.broker("healthy", on.bases), on.bare()
@@ -192,14 +196,11 @@ async def one_circle(effort: Effort) -> list[Outcome]:
             replace(ours, name="all healthy"),
             1,
         )
-        return [
-            await measure(replace(case, connections=connections), effort)
-            for case in (search, hung, read)
-            for connections in (1, 16)
-        ]
+        both = (replace(case, connections=number) for case in (search, hung, read) for number in (1, 16))
+        return [await measure(case, effort, on_case) for case in both]
 
 
-async def ten_circles(effort: Effort) -> list[Outcome]:
+async def ten_circles(effort: Effort, on_case: OnCase) -> list[Outcome]:
     """The same with ten circles each, 577 KB in all: on one page, and as a first page of many."""
     circles = 10 * MANAGERS
     with stage(circles=10) as on:
@@ -212,7 +213,7 @@ async def ten_circles(effort: Effort) -> list[Outcome]:
             Case(f"search, {MANAGERS} managers × 10 circles", whole, theirs, 1, share=0.5),
             Case("the same, its first page of 20", first, theirs, 1, share=0.5),
         )
-        return [await measure(case, effort) for case in cases]
+        return [await measure(case, effort, on_case) for case in cases]
 
 
 async def _one_hung(on: Stage) -> Side:
@@ -228,5 +229,6 @@ async def _one_hung(on: Stage) -> Side:
     return side
 
 
-async def run(effort: Effort) -> list[Outcome]:
-    return [*await one_circle(effort), *await ten_circles(effort)]
+async def run(effort: Effort, on_case: OnCase) -> list[Outcome]:
+    """Every case. `on_case` hears its name as it begins."""
+    return [*await one_circle(effort, on_case), *await ten_circles(effort, on_case)]

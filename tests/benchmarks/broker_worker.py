@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from adapters.clock import SystemClock
+from broker.commands.garbage import settle
 from broker.core.dialects import effective_skills
 from broker.settings import Settings
 from broker.wiring import running_broker
@@ -63,9 +64,14 @@ class Profiler:
 async def work(argument: Any) -> None:
     await register(argument["redis"], argument["prefix"], argument["bases"])
     settings = Settings.load(
-        port=0, auth="none", redis_prefix=argument["prefix"], data_dir=argument["data_dir"]
+        port=0,
+        auth="none",
+        redis_prefix=argument["prefix"],
+        data_dir=argument["data_dir"],
+        locator=bool(argument.get("locator", False)),
     )
     async with running_broker(settings, redis_url=argument["redis"], secret=SECRET) as running:
+        settle()
         say({"base": running.base_url})
         profiler = Profiler()
         await serve_commands({"profile": profiler.start, "report": profiler.stop})

@@ -20,7 +20,7 @@ from adapters.sandbox.options import SandboxOptions
 from registry.model import Gestionnaire
 from registry.redis_keys import RedisKeys
 from tests.support.bridging import CRITERIA, HELD, INCLUDES, SEARCHES, Search, View, about, pages_of, view
-from tests.support.federation import Broker, federation, outcome_codes
+from tests.support.federation import Broker, federation, ids, outcome_codes
 from tests.support.valkey import Valkey, ValkeyServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -171,7 +171,7 @@ async def test_a_parameter_of_circles_that_is_ignored_in_silence_is_applied_here
         assert await differences(regions, broker, searches) == []
 
 
-@pytest.mark.parametrize("parameter", ["start", "identifier", "participant"])
+@pytest.mark.parametrize("parameter", ["start", "identifier", "end"])
 async def test_a_parameter_that_self_says_was_ignored_is_applied_here(
     regions: Regions, parameter: str
 ) -> None:

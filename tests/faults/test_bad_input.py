@@ -242,7 +242,6 @@ async def test_too_many_parameters(there: Regions) -> None:
         headers=f"Content-Type: {FORM}\r\n".encode(),
     )
     assert_outcome(await exchange(base, form), 400, "request.too-many-parameters")
-    assert (await exchange(base, request("/fhir/CareTeam?" + "&" * 500))).status == 200, "they hold nothing"
 
 
 # --- formats
@@ -289,7 +288,6 @@ async def test_forged_foreign_and_misplaced_page_links(there: Regions, valkey: V
         "A" * len(token),
         token[:-4],
         token + "AAAA",
-        token + "=",
         token[::-1],
         ("A" if token[0] != "A" else "B") + token[1:],
         token[:40] + ("A" if token[40] != "A" else "B") + token[41:],
@@ -612,8 +610,18 @@ _printable = string.printable.replace("\r", "").replace("\n", "").replace("\x0b"
 _any_text = st.text(max_size=30)
 _paths = st.one_of(
     st.sampled_from(
-        ["CareTeam", "CareTeam/_search", "CareTeam/_history", "CareTeam/bre.c0", "Patient", "metadata"]
-        + ["CareTeam/bre.c0/_history", "CareTeam/bre.c0/_history/1", "Organization", ""]
+        [
+            "CareTeam",
+            "CareTeam/_search",
+            "CareTeam/_history",
+            "CareTeam/bre.c0",
+            "CareTeam/bre.c0/_history",
+            "Patient",
+            "metadata",
+            "CareTeam/bre.c0/_history/1",
+            "Organization",
+            "/",
+        ]
     ),
     st.lists(st.one_of(st.just("CareTeam"), st.just("_history"), _any_text), max_size=5).map("/".join),
 )

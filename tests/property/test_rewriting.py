@@ -30,7 +30,8 @@ class Number(str):
 
 LONG, LOOKALIKE = "z" * 64, "alias--" + "0" * 40
 ids = st.one_of(
-    st.sampled_from(["12", "idf.12", ".a", "..", "x" * 60, "y" * 61, LONG, LOOKALIKE, "a_b"]),
+    st.sampled_from(["12", LONG, LOOKALIKE]),
+    st.sampled_from(["idf.12", ".a", "..", "x" * 60, "y" * 61, "a_b"]),
     st.text("aZ09-.", min_size=1, max_size=8),
 )
 own_paths = st.builds(
@@ -83,8 +84,9 @@ class Writer:
 
     def __init__(self, draw: st.DrawFn, *, escapes: bool) -> None:
         self.draw = draw
-        self.spaces = st.sampled_from(draw(st.sampled_from([[""], ["", " "], ["", " ", "\n  ", "\r\n\t"]])))
-        self.escapes = escapes and draw(st.booleans())
+        style = draw(st.sampled_from(["compact", "compact", "spaced", "escaped"]))
+        self.spaces = st.sampled_from(["", " ", "\n  ", "\r\n\t"] if style == "spaced" else [""])
+        self.escapes = escapes and style == "escaped"
         self.ascii = draw(st.booleans())
 
     def space(self) -> str:
@@ -162,14 +164,14 @@ def documents(draw: st.DrawFn, *, escapes: bool = True) -> tuple[bytes, bytes]:
     return given_text.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass")
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(documents())
 def test_references_change_and_no_other_byte(document: tuple[bytes, bytes]) -> None:
     body, expected = document
     assert outward(body, BRE, {}) == expected
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(documents(escapes=False))
 def test_out_and_back_in_is_lossless(document: tuple[bytes, bytes]) -> None:
     body, _ = document
@@ -179,7 +181,7 @@ def test_out_and_back_in_is_lossless(document: tuple[bytes, bytes]) -> None:
     assert back.foreign == back.unknown == ()
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(documents())
 def test_out_and_back_in_keeps_the_meaning_of_any_spelling(document: tuple[bytes, bytes]) -> None:
     body, _ = document
@@ -236,7 +238,7 @@ def bundles(draw: st.DrawFn) -> tuple[bytes, str]:
     return given_text.encode(errors="surrogatepass"), expected
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(bundles())
 def test_a_resource_keeps_everything_but_id_references_and_meta(served: tuple[bytes, str]) -> None:
     body, expected = served

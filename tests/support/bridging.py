@@ -30,7 +30,7 @@ def region(letter: str, numbers: Iterable[int]) -> list[Resource]:
     """Circles with all their actors; a circle's number gives its place in the order of change."""
     made = _organizations(letter) + _professionals(letter)
     for number in numbers:
-        made += [_patient(number), _contact(number), _circle(letter, number)]
+        made += [_patient(letter, number), _contact(number), _circle(letter, number)]
     return [{"meta": {"lastUpdated": "2026-01-01T08:00:00Z"}} | resource for resource in made]
 
 
@@ -79,15 +79,18 @@ def _professionals(letter: str) -> list[Resource]:
     return made
 
 
-def _patient(number: int) -> Resource:
+def _person(letter: str, number: int) -> str:
+    person = number if letter in "bo" else number + 50  # nobody of those two regions
+    return INS[person] if person < len(INS) else f"{person:013d}00"
+
+
+def _patient(letter: str, number: int) -> Resource:
     return {
         "resourceType": "Patient",
         "id": f"p{number}",
         "meta": {"lastUpdated": f"2026-01-{number + 1:02d}T08:00:00Z"},
         "extension": [{"url": _BIRTHPLACE, "valueAddress": {"city": _CITIES[number % 3]}}],
-        "identifier": [
-            {"system": INS_TEST, "value": INS[number] if number < len(INS) else f"{number:013d}00"}
-        ],
+        "identifier": [{"system": INS_TEST, "value": _person(letter, number)}],
         "name": [{"family": _FAMILIES[number % 5], "given": ["Zoé"]}],
         "gender": ("female", "male")[number % 2],
         "birthDate": f"195{number % 10}-07-01",
@@ -124,7 +127,7 @@ def _circle(letter: str, number: int) -> Resource:
         "name": f"Cercle {letter}{number}",
         "subject": {
             "reference": f"Patient/p{number}",
-            "identifier": {"system": INS_TEST, "value": f"{number:013d}00"},
+            "identifier": {"system": INS_TEST, "value": _person(letter, number)},
         },
         "period": {"start": started, **({"end": f"2025-{number + 1:02d}-10"} if number % 2 else {})},
         "participant": [

@@ -73,7 +73,7 @@ async def cli(*arguments: str, environment: Mapping[str, str] | None = None) -> 
 
 async def _collect(stream: asyncio.StreamReader, lines: list[str]) -> None:
     async for line in stream:
-        lines.append(line.decode().rstrip("\n"))
+        lines.append(line.decode().rstrip("\n"))  # noqa: PERF401  # one by one: they are waited for
 
 
 def children(pid: int) -> list[int]:

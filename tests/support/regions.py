@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.model import REGIONS, TRE_R30, Gestionnaire, Skills
-from tests.support.federation import Answered, Broker, federation, ids
+from tests.support.federation import Answered, Broker, federation, ids, outcomes_of
 from tests.support.fhir_builders import INS_TEST, Resource, care_team, patient
 from tests.support.scripted_manager import ScriptedManager, scripted_manager
 from tests.support.valkey import Valkey
@@ -116,19 +117,8 @@ async def regions(
         yield Regions(broker, managers, size)
 
 
-def outcomes(bundle: Resource) -> list[Resource]:
-    """Every OperationOutcome of an answer."""
-    if bundle["resourceType"] == "OperationOutcome":
-        return [bundle]
-    return [
-        entry["resource"]
-        for entry in bundle.get("entry", ())
-        if entry["resource"]["resourceType"] == "OperationOutcome"
-    ]
-
-
 def issues(bundle: Resource) -> list[Resource]:
-    return [issue for outcome in outcomes(bundle) for issue in outcome["issue"]]
+    return [issue for outcome in outcomes_of(bundle) for issue in outcome["issue"]]
 
 
 def assert_told(issue: Resource, key: str, slug: str | None = FAULTY, *, language: str = "fr") -> None:
@@ -139,7 +129,9 @@ def assert_told(issue: Resource, key: str, slug: str | None = FAULTY, *, languag
     assert extension["lang"]["valueCode"] == ({"fr", "en"} - {language}).pop()
     texts = [issue["details"]["text"], extension["content"]["valueString"]]
     assert texts[0] != texts[1]
-    assert all(text and "?" not in text and "{" not in text for text in texts)
+    assert all(text and re.search(r"\?(?!:)|\{[a-z_]+\}", text) is None for text in texts), (
+        "a placeholder is left"
+    )
     if slug is not None:
         assert codes["urn:cds-broker:gestionnaire"] == slug
         region = REGION.get(slug, "84")
@@ -150,7 +142,7 @@ def assert_told(issue: Resource, key: str, slug: str | None = FAULTY, *, languag
 def assert_nothing_leaks(answered: Answered, *managers: ScriptedManager) -> None:
     """No traceback, and in what is said of failures no number that names a person and no address of a manager."""
     assert b"Traceback" not in answered.body
-    said = json.dumps(outcomes(answered.json), ensure_ascii=False)
+    said = json.dumps(outcomes_of(answered.json), ensure_ascii=False)
     addresses = (f":{manager.port}" for manager in managers)
     for secret in (*(ins(number) for number in range(60)), "127.0.0.1", "EXEMPLE", *addresses):
         assert secret not in said

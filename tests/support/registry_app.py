@@ -13,14 +13,18 @@ from aiohttp import web
 from broker.core.query import SearchQuery
 from broker.core.routing import Plan
 from broker.errors import RequestError
+from broker.federation.locating import LocatorGuide
 from broker.federation.managers import ManagersView
 from broker.federation.registry_service import RegistryService, VersionedStore
+from broker.gateway.locator_api import locator_routes
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_errors import registry_errors
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.ports import Clock
+from broker.sync.service import LocatorService
 from registry.model import Gestionnaire, Skills
+from tests.support.fake_locator import FakeLocator
 from tests.support.fake_stores import FakeGestionnaireStore, ManualClock
 
 
@@ -62,8 +66,11 @@ async def registry_app(
     store = store or FakeGestionnaireStore()
     view = ManagersView(store, clock or ManualClock())
     service = RegistryService(store, check, view.refresh)
+    locator = FakeLocator(clock or ManualClock())
+    guide = LocatorGuide(locator, locator.clock, 30.0)
     app = web.Application(client_max_size=64 * 1024, middlewares=[registry_errors])
     app.add_routes([*registry_routes(service), *plan_routes(no_plan, max_count=200)])
+    app.add_routes(locator_routes(LocatorService(locator, view, guide, locator.clock)))
     app.add_routes(registry_fhir_routes(service))
     runner = web.AppRunner(app)
     await runner.setup()

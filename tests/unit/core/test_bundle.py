@@ -196,8 +196,8 @@ def test_an_empty_searchset() -> None:
     assert (bundle.entries, bundle.total, bundle.next_url, bundle.problems) == ((), None, None, ())
 
 
-def test_long_ids_get_aliases_everywhere() -> None:
-    long = "x" * 64
+@pytest.mark.parametrize("long", ["x" * 64, "alias--" + "0" * 40])
+def test_ids_that_need_an_alias_get_it_everywhere(long: str) -> None:
     aliases: dict[str, str] = {}
     text = (COMMON % "").replace('"id":"7"', f'"id":"{long}"').replace("Patient/1", f"Patient/{long}")
     body = f'{{"resourceType":"Bundle","entry":[{{"resource":{text}}}]}}'.encode()

@@ -1,0 +1,1 @@
+"""Keeping the index of circles and the managers in step."""

@@ -1,0 +1,159 @@
+"""Following what changes at a manager: its circles, and the Patients by whose identifiers they are found.
+
+Each look reads on from the last change that was seen, by the manager's own clock, and goes some seconds further back: a
+change may become visible a little after the instant it bears. What a look has dealt with, the next one passes over.
+
+- By history (newest first): a circle counts as its first entry says, so a deletion wins over what was before it.
+- By search: deletions are not seen. The index then names the manager for a circle that is gone, and it is asked once too
+  often; nothing is missed. A new crawl from time to time clears that up.
+
+Where a manager's Patients cannot be followed, one may be given another identifier unseen. Then the index is true as of the
+instant the crawl began and no later, `as_of` says so, and the manager goes on being asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from broker.core.bundle import Entry
+from broker.errors import BrokerError
+from broker.sync.instants import earlier, epoch, newest
+from broker.sync.reader import ManagerReader, Page, Way
+from registry.locator_model import Coverage, CoverageState
+from registry.ports import Locator
+
+MAX_CHANGES = 200_000
+"""Changes that one look takes in; with more to catch up, a new crawl is cheaper."""
+
+NO_FEED = "locator.no-feed"
+NO_PATIENT_FEED = "locator.no-patient-feed"
+NO_DELETIONS = "locator.no-deletions"
+"""Why an index stays behind its manager: keys of `MESSAGES`."""
+
+LASTING = frozenset({NO_FEED, NO_PATIENT_FEED, NO_DELETIONS})
+"""Those that only a new crawl makes good, for a while."""
+
+Key = tuple[str, str | None, str | None]
+
+
+class TooManyChangesError(BrokerError):
+    """The feed is too far ahead to be caught up with."""
+
+
+@dataclass(slots=True)
+class Feed:
+    """The feeds of one manager. `handled`: by type, the changes near the end of the feed that were dealt with."""
+
+    locator: Locator
+    handled: dict[str, frozenset[Key]] = field(default_factory=dict)
+
+    async def catch_up(self, reader: ManagerReader, coverage: Coverage, now: float) -> Coverage:
+        """One look. `now`: our instant before it. The coverage as it is after it.
+
+        Raises `ManagerError`, `StoreError`, `UnsortedError`, `TooManyChangesError`; then nothing was taken note of.
+        """
+        circles = Look(reader, self.locator, "CareTeam", self.handled.get("CareTeam", frozenset()))
+        patients = Look(reader, self.locator, "Patient", self.handled.get("Patient", frozenset()))
+        coverage = replace(coverage, state=CoverageState.COMPLETE, problem=problem_of(reader, coverage))
+        if coverage.problem in (None, NO_DELETIONS):
+            coverage = replace(coverage, as_of=now)
+        elif coverage.as_of is None:
+            coverage = replace(coverage, as_of=coverage.started)
+        if coverage.since is not None and reader.way("CareTeam") is not Way.NONE:
+            coverage = replace(coverage, since=await circles.read(coverage.since))
+        if coverage.patients_since is not None and reader.way("Patient") is not Way.NONE:
+            coverage = replace(coverage, patients_since=await patients.read(coverage.patients_since))
+        self.handled = {"CareTeam": circles.seen, "Patient": patients.seen}
+        return coverage
+
+
+def problem_of(reader: ManagerReader, coverage: Coverage) -> str | None:
+    """Why the index of a manager cannot be complete and exact for long; None: it can."""
+    if coverage.since is None or reader.way("CareTeam") is Way.NONE:
+        return NO_FEED
+    if coverage.patients_since is None or reader.way("Patient") is Way.NONE:
+        return NO_PATIENT_FEED
+    return NO_DELETIONS if reader.way("CareTeam") is Way.SEARCH else None
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at the feed of one type. `seen`: the changes dealt with, as far back as the next look may go."""
+
+    reader: ManagerReader
+    locator: Locator
+    resource_type: str
+    handled: frozenset[Key]
+    seen: frozenset[Key] = frozenset()
+
+    async def read(self, since: str) -> str:
+        """Take in what changed; the place from which the next look reads."""
+        by_history = self.reader.way(self.resource_type) is Way.HISTORY
+        low = earlier(since, self.reader.options.overlap)
+        last = since
+        first_of: set[str] = set()
+        keys: set[Key] = set()
+        async with aclosing(self._pages(low, by_history=by_history)) as pages:
+            async for page in pages:
+                fresh = []
+                for entry in page.matches:
+                    if by_history and entry.local_id in first_of:
+                        continue
+                    first_of.add(entry.local_id)
+                    key = (entry.local_id, entry.version_id, entry.last_updated)
+                    if key not in self.handled and key not in keys:
+                        fresh.append(entry)
+                    keys.add(key)
+                if len(keys) > MAX_CHANGES:
+                    raise TooManyChangesError("internal")
+                await self._take(page, fresh)
+                last = newest([last, *(entry.last_updated for entry in page.matches)]) or last
+                if by_history and _older(page.matches, low):
+                    break  # it gave its whole history, whatever `_since` said
+        edge = epoch(earlier(last, self.reader.options.overlap)) or float("-inf")
+        self.seen = frozenset(key for key in keys if (epoch(key[2]) or edge) >= edge)
+        return last
+
+    def _pages(self, low: str, *, by_history: bool) -> AsyncGenerator[Page]:
+        if by_history:
+            return self.reader.past(self.resource_type, low)
+        return self.reader.ascending(self.resource_type, low)
+
+    async def _take(self, page: Page, changes: Sequence[Entry]) -> None:
+        if not changes:
+            return
+        if self.resource_type == "Patient":
+            async with aclosing(self.reader.of_patients([one.local_id for one in changes])) as pages:
+                async for found in pages:
+                    await self._learn(found, found.matches)
+            return
+        slug = self.reader.origin.slug
+        bare: list[str] = []  # told without their content
+        held: list[Entry] = []
+        for one in changes:
+            if one.raw:
+                held.append(one)
+            elif one.change is not None and one.change.method != "DELETE":
+                bare.append(one.local_id)
+            else:
+                await self.locator.forget(slug, one.local_id, at=epoch(one.last_updated))
+        await self._learn(page, held)
+        if bare:
+            async with aclosing(self.reader.named(bare)) as pages:
+                async for found in pages:
+                    await self._learn(found, found.matches)
+
+    async def _learn(self, page: Page, circles: Sequence[Entry]) -> None:
+        if circles:
+            part = Page(page.bundle, circles, page.others, page.aliases)
+            await self.locator.learn(await self.reader.sightings(part))
+
+
+def _older(entries: Sequence[Entry], low: str) -> bool:
+    edge = epoch(low)
+    instants = [instant for entry in entries if (instant := epoch(entry.last_updated)) is not None]
+    return edge is not None and bool(instants) and min(instants) < edge

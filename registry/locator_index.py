@@ -1,0 +1,225 @@
+"""One generation of the index on Redis: writing entries with their links, and reading them back.
+
+The order of writes is `registry.locator_plan`'s; here they are made, for many circles at once, and made again from what
+is there now where another writer was quicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from broker.errors import StoreError
+from registry.locator_hash import Keyring, Kind, bucket_of, tag_of
+from registry.locator_plan import NOTHING, TOMBSTONE_SECONDS, Plan, conflicting, settled
+from registry.locator_records import (
+    Entry,
+    Links,
+    entries,
+    identity,
+    links_to,
+    pack_entry,
+    pack_link,
+    unpack_entry,
+    varint,
+)
+from registry.locator_state import GenerationState
+from registry.locator_wire import EXCHANGE, FIND, LINKS, Edit, LocatorWire
+from registry.redis_keys import RedisKeys
+
+ATTEMPTS = 50
+"""Of an exchange that others were quicker at: one of all who try always succeeds."""
+
+MAX_CONFLICTS = 10_000
+"""Persons kept as having two homes. There is a graver fault in the federation where there are more."""
+
+Decide = Callable[[Entry | None, Entry], Plan]
+
+
+@dataclass(slots=True)
+class _Change:
+    """An entry on its way in. `found`: its bytes as last read, `b""` for none."""
+
+    told: Entry
+    digest: bytes
+    found: bytes = b""
+    plan: Plan = NOTHING
+
+    @property
+    def identity(self) -> bytes:
+        return identity(self.told.manager, self.told.circle_id)
+
+    @property
+    def leaving(self) -> Entry | None:
+        """The entry as it is once the plan is done, where it names links that have to go."""
+        entry = self.plan.new or (unpack_entry(self.found) if self.found else None)
+        return entry if entry is not None and entry.leaving else None
+
+
+class GenerationIndex:
+    """Reads and writes one generation. Every method raises `StoreError`."""
+
+    def __init__(
+        self, wire: LocatorWire, keys: RedisKeys, generation: GenerationState, ring: Keyring
+    ) -> None:
+        self._wire = wire
+        self._keys = keys
+        self._conflicts = keys.locator_conflicts(generation.number)
+        self._bits = {kind: generation.bits(kind) for kind in Kind}
+        self.generation = generation
+        self.ring = ring
+        self.names: Mapping[int, str] = {number: slug for slug, number in generation.managers.items()}
+
+    def key(self, kind: Kind, digest: bytes) -> str:
+        """Of the bucket that a digest belongs to."""
+        bits = self._bits[kind]
+        bucket = bucket_of(digest, bits)
+        return self._keys.locator_bucket(self.generation.number, kind, bucket, tag_of(bucket, bits))
+
+    # --- writing
+
+    async def apply(self, told: Sequence[Entry], decide: Decide, *, now: int) -> None:
+        """`told`: entries with stamp 0, their managers numbered in this generation. `now`: seconds since the epoch."""
+        changes = [_Change(one, self.ring.entry(self.names[one.manager], one.circle_id)) for one in told]
+        found = await self._wire.run(FIND, [self._edit(one, one.identity) for one in changes])
+        for change, entry in zip(changes, found, strict=True):
+            change.found = entry
+        for _ in range(ATTEMPTS):
+            if not changes:
+                return
+            changes = await self._attempt(changes, decide, now)
+        raise StoreError("federation.store")
+
+    async def _attempt(self, changes: list[_Change], decide: Decide, now: int) -> list[_Change]:
+        """Those that have to be tried again, with what is there now."""
+        for change in changes:
+            change.plan = decide(unpack_entry(change.found) if change.found else None, change.told)
+        doubtful = await self._add(changes)
+        if doubtful:
+            # Before the exchange: a writer that is killed after it leaves a doubt too many, not one too few.
+            await self._wire.mark(self._conflicts, doubtful, MAX_CONFLICTS)
+        writing = [change for change in changes if change.plan.new is not None]
+        answers = await self._wire.run(EXCHANGE, [self._exchange(one, one.plan.new, now) for one in writing])
+        lost = []
+        for change, answer in zip(writing, answers, strict=True):
+            if isinstance(answer, bytes):
+                change.found = answer
+                lost.append(change)
+        beaten = {id(change) for change in lost}
+        await self._clear_up([change for change in changes if id(change) not in beaten], now)
+        if doubtful:
+            await self.review(doubtful)
+        return lost
+
+    async def _add(self, changes: Iterable[_Change]) -> frozenset[bytes]:
+        """The persons that may have two homes: those to be reviewed, but for the ones with a single link."""
+        edits: list[Edit] = []
+        owners: list[tuple[bytes, bool]] = []
+        doubtful: set[bytes] = set()
+        for change in changes:
+            plan = change.plan
+            doubtful |= plan.review - plan.add.persons
+            for kind, digest in _each(plan.add):
+                stamp = 0 if plan.new is None else plan.new.stamp
+                edits.append(self._link(b"+", kind, digest, change, stamp))
+                owners.append((digest, kind is Kind.PERSONS and digest in plan.review))
+        for (digest, reviewed), others in zip(owners, await self._wire.run(LINKS, edits), strict=True):
+            if others and reviewed:
+                doubtful.add(digest)
+        return frozenset(doubtful)
+
+    async def _clear_up(self, changes: Collection[_Change], now: int) -> None:
+        edits = [
+            self._link(b"-", kind, digest, change, change.plan.upto)
+            for change in changes
+            for kind, digest in _each(change.plan.remove)
+        ]
+        await self._wire.run(LINKS, edits)
+        settling = []
+        for change in changes:
+            if (entry := change.leaving) is not None:
+                change.found = pack_entry(entry)
+                settling.append(self._exchange(change, settled(entry), now))
+        # Whoever was quicker has taken over what is leaving.
+        await self._wire.run(EXCHANGE, settling)
+
+    def _link(self, sign: bytes, kind: Kind, digest: bytes, change: _Change, stamp: int) -> Edit:
+        link = pack_link(digest, change.told.manager, change.digest, stamp)
+        return Edit(digest[0], self.key(kind, digest), (sign + link,))
+
+    def _exchange(self, change: _Change, new: Entry | None, now: int) -> Edit:
+        assert new is not None  # noqa: S101 - for the type checker: only changes with a new entry are exchanged
+        packed = pack_entry(new)
+        purge = str(now - TOMBSTONE_SECONDS).encode() if new.deleted else b""
+        return self._edit(change, change.identity, change.found, varint(len(packed)) + packed, purge)
+
+    def _edit(self, change: _Change, *arguments: bytes) -> Edit:
+        return Edit(change.digest[0], self.key(Kind.ENTRIES, change.digest), arguments)
+
+    # --- reading
+
+    async def located(self, wanted: Sequence[tuple[Kind, bytes]]) -> list[tuple[Entry, ...]]:
+        """The entries behind each digest, of managers that are still there."""
+        buckets = await self._read([self.key(kind, digest) for kind, digest in wanted])
+        return await self.followed(wanted, buckets)
+
+    async def followed(
+        self, wanted: Sequence[tuple[Kind, bytes]], buckets: Sequence[bytes]
+    ) -> list[tuple[Entry, ...]]:
+        """The same, with the buckets of links at hand."""
+        targets = [
+            [(manager, self.key(Kind.ENTRIES, entry)) for manager, entry in links_to(bucket, digest)]
+            for (_, digest), bucket in zip(wanted, buckets, strict=True)
+        ]
+        keys = sorted({key for links in targets for _, key in links})
+        held = dict(zip(keys, await self._read(keys), strict=True))
+        return [
+            tuple(self._chosen(kind, digest, links, held))
+            for (kind, digest), links in zip(wanted, targets, strict=True)
+        ]
+
+    def _chosen(
+        self, kind: Kind, digest: bytes, links: Iterable[tuple[int, str]], held: Mapping[str, bytes]
+    ) -> Iterator[Entry]:
+        seen = set()
+        for manager, key in links:
+            for entry in entries(held[key]):
+                listed = entry.links.persons if kind is Kind.PERSONS else entry.links.circles
+                which = (entry.manager, entry.circle_id)
+                if entry.manager == manager in self.names and digest in listed and which not in seen:
+                    seen.add(which)
+                    yield entry
+
+    async def _read(self, keys: Sequence[str]) -> list[bytes]:
+        return [bucket or b"" for bucket in await self._wire.read(keys)] if keys else []
+
+    # --- conflicts
+
+    async def review(self, persons: Collection[bytes]) -> None:
+        """Keep those that have two homes, and look again after letting others go: somebody may just have come."""
+        found = await self._in_conflict(persons)
+        clear = frozenset(persons) - found.keys()
+        if clear:
+            await self._wire.unmark(self._conflicts, clear)
+            found.update(await self._in_conflict(clear))
+        if found:
+            await self._wire.mark(self._conflicts, found, MAX_CONFLICTS)
+
+    async def conflicts(self) -> list[tuple[Entry, ...]]:
+        """The homes, of each person that has several. Those that turn out to have one no more are let go."""
+        persons = await self._wire.marked(self._conflicts)
+        found = await self._in_conflict(persons)
+        await self.review(persons - found.keys())
+        return list(found.values())
+
+    async def _in_conflict(self, persons: Collection[bytes]) -> dict[bytes, tuple[Entry, ...]]:
+        wanted = [(Kind.PERSONS, digest) for digest in sorted(persons)]
+        homes = [tuple(entry for entry in found if not entry.replica) for found in await self.located(wanted)]
+        return {digest: found for (_, digest), found in zip(wanted, homes, strict=True) if conflicting(found)}
+
+
+def _each(links: Links) -> Iterator[tuple[Kind, bytes]]:
+    for digest in links.persons:
+        yield Kind.PERSONS, digest
+    for digest in links.circles:
+        yield Kind.CIRCLES, digest

@@ -1,0 +1,119 @@
+"""The figures of one run of the benchmarks: as tables for people, as JSON for comparing runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.bench_search import Cost, Outcome
+
+MERGE_LIMIT = 1.5
+"""Times `orjson.loads` + `orjson.dumps` of the same bytes."""
+
+SEARCH_LIMIT = 1.6
+"""Times the CPU of a bare fan-out, for a search of 13 managers with one circle each."""
+
+_LIBRARIES = ("aiohttp", "msgspec", "orjson", "uvloop")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`merge`: see `bench_merge.run`. `machine`: what the figures depend on."""
+
+    made_at: str
+    quick: bool
+    machine: dict[str, str]
+    merge: dict[str, float]
+    search: list[Outcome]
+
+
+def machine() -> dict[str, str]:
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.2f}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def save(report: Report, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+
+
+def load(path: Path) -> Report:
+    return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
+def show(report: Report, before: Report | None, console: Console) -> None:
+    """Print everything; beside each figure its change since `before`."""
+    console.print(" · ".join(f"{name} {value}" for name, value in report.machine.items()), style="dim")
+    console.print(_merge_table(report.merge, before.merge if before else {}))
+    known = {(one.case, one.connections): one for one in before.search} if before else {}
+    for table in _search_tables(report.search, known):
+        console.print(table)
+    console.print(
+        "Times in ms. CPU: of the serving process for one request, user and system; the median of rounds in turns. “rounds”: "
+        f"the ratios of single ones. Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.",
+        style="dim",
+    )
+
+
+def _table(title: str) -> Table:
+    """Narrow enough for a terminal of 80 columns."""
+    return Table(
+        title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+
+
+def _merge_table(merge: Mapping[str, float], before: Mapping[str, float]) -> Table:
+    title = f"Merging 13 Bundles × 10 circles × 4 resources, {merge['bytes'] / 1000:.0f} KB"
+    table = _table(title)
+    for heading in ("", "orjson loads + dumps, ms", "merge, ms", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in ("median", "min"):
+        ratio = f"ratio_{row}"
+        table.add_row(
+            row,
+            f"{merge[f'orjson_{row}_ms']:.2f}",
+            f"{merge[f'merge_{row}_ms']:.2f}",
+            f"{merge[ratio]:.2f}{_change(merge[ratio], before.get(ratio))}",
+        )
+    table.caption = f"Goal: at most {MERGE_LIMIT}."
+    table.caption_justify = "left"
+    return table
+
+
+def _search_tables(outcomes: Sequence[Outcome], before: Mapping[tuple[str, int], Outcome]) -> Iterator[Table]:
+    for case, group in groupby(outcomes, attrgetter("case")):
+        table = _table(case)
+        table.add_column("server", no_wrap=True)
+        for heading in ("clients", "CPU", "ratio", "rounds", "p50", "p95", "p99", "req/s"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for outcome in group:
+            earlier = before.get((case, outcome.connections))
+            change = _change(outcome.ratio, earlier.ratio if earlier else None)
+            spread = f"{outcome.ratio_min:.2f}–{outcome.ratio_max:.2f}{change}"
+            clients = str(outcome.connections)
+            table.add_row(*_cells(outcome.ours, clients, f"{outcome.ratio:.2f}", spread))
+            table.add_row(*_cells(outcome.theirs, "", "", ""), end_section=True)
+        yield table
+
+
+def _cells(cost: Cost, clients: str, ratio: str, spread: str) -> Iterator[str]:
+    yield from (cost.name, clients, f"{cost.cpu_ms:.2f}", ratio, spread)
+    yield from (f"{cost.p50_ms:.1f}", f"{cost.p95_ms:.1f}", f"{cost.p99_ms:.1f}", f"{cost.per_second:.0f}")
+
+
+def _change(now: float, before: float | None) -> str:
+    return "" if before is None else f" ({(now / before - 1) * 100:+.0f} %)"
