@@ -84,7 +84,7 @@ def bits_for(expected: int, per_bucket: int) -> int:
 
 
 def bucket_of(digest: bytes, bits: int) -> int:
-    return int.from_bytes(digest[:4], "big") >> (32 - bits)
+    return int.from_bytes(digest[:4]) >> (32 - bits)
 
 
 def tag_of(bucket: int, bits: int) -> int:

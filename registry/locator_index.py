@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from broker.errors import StoreError
-from registry.locator_hash import Keyring, Kind, bucket_of, tag_of
+from registry.locator_hash import Keyring, Kind, bucket_of
 from registry.locator_plan import NOTHING, TOMBSTONE_SECONDS, Plan, conflicting, settled
 from registry.locator_records import (
     Entry,
@@ -72,9 +72,8 @@ class GenerationIndex:
 
     def key(self, kind: Kind, digest: bytes) -> str:
         """Of the bucket that a digest belongs to."""
-        bits = self._bits[kind]
-        bucket = bucket_of(digest, bits)
-        return self._keys.locator_bucket(self.generation.number, kind, bucket, tag_of(bucket, bits))
+        bucket = bucket_of(digest, self._bits[kind])
+        return self._keys.locator_bucket(self.generation.number, kind, bucket, digest[0])
 
     # --- writing
 
@@ -82,8 +81,8 @@ class GenerationIndex:
         """`told`: entries with stamp 0, their managers numbered in this generation. `now`: seconds since the epoch."""
         changes = [_Change(one, self.ring.entry(self.names[one.manager], one.circle_id)) for one in told]
         found = await self._wire.run(FIND, [self._edit(one, one.identity) for one in changes])
-        for change, entry in zip(changes, found, strict=True):
-            change.found = entry
+        for place, entry in found.items():
+            changes[place].found = entry
         for _ in range(ATTEMPTS):
             if not changes:
                 return
@@ -99,14 +98,12 @@ class GenerationIndex:
             # Before the exchange: a writer that is killed after it leaves a doubt too many, not one too few.
             await self._wire.mark(self._conflicts, doubtful, MAX_CONFLICTS)
         writing = [change for change in changes if change.plan.new is not None]
-        answers = await self._wire.run(EXCHANGE, [self._exchange(one, one.plan.new, now) for one in writing])
-        lost = []
-        for change, answer in zip(writing, answers, strict=True):
-            if isinstance(answer, bytes):
-                change.found = answer
-                lost.append(change)
-        beaten = {id(change) for change in lost}
-        await self._clear_up([change for change in changes if id(change) not in beaten], now)
+        beaten = await self._wire.run(EXCHANGE, [self._exchange(one, one.plan.new, now) for one in writing])
+        lost = [writing[place] for place in sorted(beaten)]
+        for place, found in beaten.items():
+            writing[place].found = found
+        again = set(map(id, lost))
+        await self._clear_up([change for change in changes if id(change) not in again], now)
         if doubtful:
             await self.review(doubtful)
         return lost
@@ -114,7 +111,7 @@ class GenerationIndex:
     async def _add(self, changes: Iterable[_Change]) -> frozenset[bytes]:
         """The persons that may have two homes: those to be reviewed, but for the ones with a single link."""
         edits: list[Edit] = []
-        owners: list[tuple[bytes, bool]] = []
+        owners: list[bytes] = []
         doubtful: set[bytes] = set()
         for change in changes:
             plan = change.plan
@@ -122,10 +119,8 @@ class GenerationIndex:
             for kind, digest in _each(plan.add):
                 stamp = 0 if plan.new is None else plan.new.stamp
                 edits.append(self._link(b"+", kind, digest, change, stamp))
-                owners.append((digest, kind is Kind.PERSONS and digest in plan.review))
-        for (digest, reviewed), others in zip(owners, await self._wire.run(LINKS, edits), strict=True):
-            if others and reviewed:
-                doubtful.add(digest)
+                owners.append(digest if kind is Kind.PERSONS and digest in plan.review else b"")
+        doubtful |= {owners[place] for place in await self._wire.run(LINKS, edits) if owners[place]}
         return frozenset(doubtful)
 
     async def _clear_up(self, changes: Collection[_Change], now: int) -> None:

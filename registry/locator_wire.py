@@ -1,7 +1,7 @@
 """How the index's buckets are read and rewritten: a few small scripts, many edits in one exchange.
 
-A script touches keys of one hash tag only, so that it runs on a Redis Cluster; each edit concerns one key. A bucket is
-written whole, as a fresh string: appending to one would have the server reserve up to as much again for more.
+On a Redis Cluster a script touches keys of one hash tag only; each edit concerns one key. A bucket is written
+whole, as a fresh string: appending to one would have the server reserve up to as much again for more.
 Scripts are sent as text: a server that restarted or was emptied knows none by its hash.
 Every edit may arrive twice (the client repeats after a lost connection) and changes nothing then.
 """
@@ -23,26 +23,28 @@ EDITS_PER_SCRIPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One key, and what its script is told. `tag`: edits of equal tags go together, in order."""
+    """One key, and what its script is told. `tag`: what a cluster goes by; edits of equal tags stay in order."""
 
     tag: int
     key: str
     arguments: tuple[bytes, ...]
 
 
-# ARGV, for each key: '+' or '-', then a link. A link that is there already takes the later stamp; one is removed up to
-# the stamp given. Answers, for each key: 1 where the same digest has other links too.
+# ARGV: for each key '+' or '-', then a link, all in one string. A link that is there already takes the later stamp; one
+# is removed up to the stamp given. Answers 1 for a key where the same digest has other links too.
 LINKS = f"""
 local answers = {{}}
 for i, key in ipairs(KEYS) do
-  local adds, link = string.sub(ARGV[i], 1, 1) == '+', string.sub(ARGV[i], 2, {LINK})
-  local digest, stamp = string.sub(link, 1, 6), string.byte(ARGV[i], {LINK + 1})
+  local start = (i - 1) * {LINK + 1} + 1
+  local adds = string.sub(ARGV[1], start, start) == '+'
+  local edit = string.sub(ARGV[1], start + 1, start + {LINK})
+  local link, digest, stamp = string.sub(edit, 1, {LINK - 1}), string.sub(edit, 1, 6), string.byte(edit, {LINK})
   local bucket = redis.call('GET', key) or ''
-  local own, others, at = nil, 0, string.find(bucket, digest, 1, true)
+  local own, others, at = nil, false, string.find(bucket, digest, 1, true)
   while at do
     if at % {LINK} ~= 1 then at = at + 1
     else
-      if string.sub(bucket, at, at + {LINK - 2}) == link then own = at else others = 1 end
+      if string.sub(bucket, at, at + {LINK - 2}) == link then own = at else others = true end
       at = at + {LINK}
     end
     at = string.find(bucket, digest, at, true)
@@ -50,15 +52,18 @@ for i, key in ipairs(KEYS) do
   local old = own and string.byte(bucket, own + {LINK - 1})
   local middle = nil
   if not own then
-    if adds then own, middle = #bucket + 1, string.sub(ARGV[i], 2) end
+    if adds then own, middle = #bucket + 1, edit end
   elseif (stamp - old) % 256 < 128 then
-    if not adds then middle = '' elseif stamp ~= old then middle = string.sub(ARGV[i], 2) end
+    if not adds then middle = '' elseif stamp ~= old then middle = edit end
   end
   if middle then
     bucket = string.sub(bucket, 1, own - 1) .. middle .. string.sub(bucket, own + {LINK})
     if bucket == '' then redis.call('DEL', key) else redis.call('SET', key, bucket) end
   end
-  answers[i] = others
+  if others then
+    answers[#answers + 1] = i
+    answers[#answers + 1] = 1
+  end
 end
 return answers
 """
@@ -84,7 +89,7 @@ local function locate(bucket, identity)
 end
 """
 
-# ARGV, for each key: identity. Answers: the entry, '' for none.
+# ARGV, for each key: identity. Answers: the entry, nothing where there is none.
 FIND = (
     _ENTRIES
     + """
@@ -92,14 +97,17 @@ local answers = {}
 for i, key in ipairs(KEYS) do
   local bucket = redis.call('GET', key) or ''
   local at, body, after = locate(bucket, ARGV[i])
-  answers[i] = at and string.sub(bucket, body, after - 1) or ''
+  if at then
+    answers[#answers + 1] = i
+    answers[#answers + 1] = string.sub(bucket, body, after - 1)
+  end
 end
 return answers
 """
 )
 
 # ARGV, for each key: identity, entry as read ('' for none), new entry with its length before it, and '' or an instant
-# (seconds) before which deletions are forgotten. Answers: 1 where it was as read, else the entry that is there.
+# (seconds) before which deletions are forgotten. Answers: nothing where it was as read, else the entry that is there.
 EXCHANGE = (
     _ENTRIES
     + """
@@ -124,13 +132,13 @@ for i, key in ipairs(KEYS) do
   local at, body, after = locate(bucket, ARGV[n - 3])
   local current = at and string.sub(bucket, body, after - 1) or ''
   if current ~= ARGV[n - 2] then
-    answers[i] = current
+    answers[#answers + 1] = i
+    answers[#answers + 1] = current
   else
     if not at then at, after = #bucket + 1, #bucket + 1 end
     bucket = string.sub(bucket, 1, at - 1) .. ARGV[n - 1] .. string.sub(bucket, after)
     if ARGV[n] ~= '' then bucket = without_old_deletions(bucket, tonumber(ARGV[n])) end
     redis.call('SET', key, bucket)
-    answers[i] = 1
   end
 end
 return answers
@@ -238,28 +246,32 @@ class LocatorWire:
                 return answers
             return await self._piped([("GET", key) for key in keys])
 
-    async def run(self, script: str, edits: Sequence[Edit]) -> list[Any]:
-        """One round trip; the answers in the order of the edits."""
-        if not edits:
-            return []
+    async def run(self, script: str, edits: Sequence[Edit]) -> dict[int, Any]:
+        """One round trip. The answers that are not nothing, by the place of their edit."""
+        batches = self._batches(edits)
+        commands = []
+        for batch in batches:
+            told: Iterable[bytes] = (argument for place in batch for argument in edits[place].arguments)
+            if script is LINKS:
+                told = (b"".join(told),)
+            commands.append(("EVAL", script, len(batch), *(edits[place].key for place in batch), *told))
+        answers: dict[int, Any] = {}
+        with store_errors():
+            for batch, answered in zip(batches, await self._piped(commands), strict=True):
+                for number, answer in zip(answered[::2], answered[1::2], strict=True):
+                    answers[batch[number - 1]] = answer
+        return answers
+
+    def _batches(self, edits: Sequence[Edit]) -> list[list[int]]:
+        """Places of the edits that one script does."""
         by_tag: dict[int, list[int]] = {}
         for place, edit in enumerate(edits):
-            by_tag.setdefault(edit.tag, []).append(place)
-        batches = [
+            by_tag.setdefault(edit.tag if self._cluster else 0, []).append(place)
+        return [
             places[start : start + EDITS_PER_SCRIPT]
             for places in by_tag.values()
             for start in range(0, len(places), EDITS_PER_SCRIPT)
         ]
-        commands = []
-        for batch in batches:
-            told = [argument for place in batch for argument in edits[place].arguments]
-            commands.append(("EVAL", script, len(batch), *(edits[place].key for place in batch), *told))
-        answers: list[Any] = [None] * len(edits)
-        with store_errors():
-            for batch, answered in zip(batches, await self._piped(commands), strict=True):
-                for place, answer in zip(batch, answered, strict=False):
-                    answers[place] = answer
-        return answers
 
     async def replace(self, key: str, old: bytes, new: bytes) -> bytes:
         """What is there now: `new` where it was `old`."""
@@ -296,7 +308,9 @@ class LocatorWire:
         with store_errors():
             await self._client.unlink(*keys)
 
-    async def _piped(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+    async def _piped(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not commands:
+            return []
         # No transaction: edits are independent, and on a cluster they live on different nodes.
         async with self._client.pipeline(transaction=False) as pipeline:
             for command in commands:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from registry.redis_keys import RedisKeys
 from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
+
+NEEDING = ("node", "guide")
+"""Markers of the tests that need more than the machine may have."""
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,18 @@ def valkey_cluster() -> Iterator[str]:
     """URL of a server in cluster mode."""
     with cluster_of_one() as url:
         yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Elsewhere a test that lacks what it needs is skipped by name; under `CI=true` that is a failure."""
+    report = yield
+    needing = any(item.get_closest_marker(name) for name in NEEDING)
+    if report.skipped and needing and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: nothing is skipped under CI=true: {_reason(report.longrepr)}"
+    return report
+
+
+def _reason(longrepr: object) -> str:
+    return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)

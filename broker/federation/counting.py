@@ -113,6 +113,7 @@ async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...])
     )
     run = service.run(counting, service.searches(counting, ahead=PAGE))
     taken = await run.read()
-    if run.failures:
-        return _failed(run.failures.values())
+    if run.failures or run.partial:
+        missing = [failed(run.sources[slug].manager, FailureKind.INCOMPLETE) for slug in run.partial]
+        return replace(_failed([*run.failures.values(), *missing]), issues=tuple(run.issues()))
     return Counted(None if taken.more or run.lossy else len(taken.found))

@@ -161,7 +161,8 @@ class HistoryService:
         issues += [
             run.issue("manager.no-type-history", slug) for slug, source in sources.items() if source.bridged
         ]
-        needed = [slug for slug in run.failures if not run.sources[slug].manager.optional]
+        lacking = {*run.failures, *run.partial}
+        needed = [slug for slug in lacking if not run.sources[slug].manager.optional]
         if needed and context.preferences.partial is Partial.DENY:
             return refusal(503, [Issue("federation.partial-denied"), *issues], context)
         if len(run.failures) == len(sources) and not taken.found:

@@ -18,6 +18,7 @@ from broker.core.sort_key import instant_prefix
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.fan_out import fan_out
+from broker.federation.issues import tells_partial
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
 
@@ -80,7 +81,7 @@ class HistoryBridge:
         while True:
             bundle = read_searchset(body, self.origin, "CareTeam", self.aliases, self.known_origins)
             trail.take(bundle)
-            whole = whole and not bundle.problems
+            whole = whole and not bundle.problems and not any(map(tells_partial, bundle.outcomes))
             found += [entry for entry in bundle.entries if entry.mode == "match"]
             url = self.calls.next_url(bundle.next_url)
             if url is None or len(found) > limit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from broker.core.rewriting import references
 from broker.core.search_parameters import PARAMETERS, SearchParameter, lookup
 from broker.errors import FailureKind
 from broker.federation.context import RequestContext
+from broker.federation.issues import tells_partial
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
 
@@ -36,6 +37,7 @@ class IncludeFetcher:
     origin: Origin
     context: RequestContext
     aliases: dict[str, str]
+    _lacking: list[bool] = field(default_factory=list)  # a broker that misses some of its managers' resources
 
     async def complete(
         self, includes: Sequence[Include], matches: Sequence[Entry]
@@ -48,12 +50,12 @@ class IncludeFetcher:
             active = [include for include in includes if round_number == 0 or include.iterate]
             found = await self._round(active, sources, known)
             if not found:
-                return brought, True
+                return brought, not self._lacking
             if len(brought) + len(found) > MAX_INCLUDED:
                 return brought, False
             brought += found
             sources = found
-        return brought, not any(include.iterate for include in includes)
+        return brought, not (self._lacking or any(include.iterate for include in includes))
 
     async def _round(
         self, includes: Sequence[Include], sources: Sequence[Entry], known: set[str]
@@ -103,6 +105,7 @@ class IncludeFetcher:
             trail.take(bundle)
             if bundle.problems:
                 raise self.calls.failure(FailureKind.INVALID)
+            self._lacking.extend(filter(None, map(tells_partial, bundle.outcomes)))
             entries += [replace(entry, mode="include") for entry in bundle.entries if entry.mode == "match"]
             url = self.calls.next_url(bundle.next_url)
             if url is None or len(entries) > count:

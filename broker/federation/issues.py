@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from broker.core.outcome import Issue, render_outcome
+from broker.core.outcome import OUTCOME_SYSTEM, Issue, render_outcome
 from broker.core.routing import Plan
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
@@ -30,8 +30,14 @@ class FederatedAnswer:
     body: bytes
 
 
+class _Coding(msgspec.Struct):
+    system: str | None = None
+    code: str | None = None
+
+
 class _Details(msgspec.Struct):
     text: str | None = None
+    coding: list[_Coding] = []
 
 
 class _Issue(msgspec.Struct):
@@ -45,8 +51,11 @@ class _Outcome(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Outcome).decode
-_SEVERITY = {"fatal": "warning", "error": "warning"}
+_SEVERITY = {"fatal": "warning", "error": "warning", "warning": "warning"}
 """A manager's error beside its results is a warning of the whole."""
+
+_WHOLE = frozenset({"manager.unsorted", "manager.suspended"})
+"""What a broker may say of its managers that takes nothing from its results."""
 
 
 def manager_issue(key: str, manager: Gestionnaire, **more: str) -> Issue:
@@ -68,6 +77,22 @@ def relayed_issues(body: bytes, manager: Gestionnaire) -> list[Issue]:
         )
         for one in told
     ]
+
+
+def tells_partial(body: bytes) -> bool:
+    """Whether the outcome of a broker among the managers says that one of its own did not answer in full."""
+    try:
+        told = _decode(body).issue
+    except msgspec.DecodeError:
+        return False
+    return any(
+        coding.system == OUTCOME_SYSTEM
+        and (coding.code or "").startswith("manager.")
+        and coding.code not in _WHOLE
+        and one.severity in _SEVERITY
+        for one in told
+        for coding in (one.details.coding if one.details else ())
+    )
 
 
 def _harmless(text: str) -> str | None:

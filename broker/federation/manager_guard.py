@@ -27,6 +27,7 @@ from email.utils import parsedate_to_datetime
 
 from broker.core.breaker import BREAKING, Breaker, BreakerPolicy, BreakerState
 from broker.core.manager_failure import failed, kind_of_status
+from broker.core.statement import BROKER_SOFTWARE
 from broker.errors import FailureKind, ManagerError
 from broker.ports import Clock, ManagerAnswer, ManagerClient, ManagerRequest, Managers
 from registry.model import Gestionnaire, Registered, SearchMethod, Status
@@ -143,9 +144,10 @@ class ManagerGuard:
         finally:
             lane.in_flight -= 1
             slots.release()
-        kind = kind_of_status(answer.status)
         if not judged:
             return answer
+        # A broker that could not reach a manager of its own is well itself, and so are its other managers.
+        kind = None if _is_brokers_own(answer) else kind_of_status(answer.status)
         if kind in BREAKING:
             self._failed(lane, epoch, kind, self._retry_after(answer))
         else:
@@ -267,7 +269,7 @@ class ManagerGuard:
                 {"message": f"probe of manager {manager.id} failed", "exception": error}
             )
         else:
-            kind = kind_of_status(answer.status)
+            kind = None if _is_brokers_own(answer) else kind_of_status(answer.status)
             now = self._clock.monotonic()
             if kind in BREAKING and kind is not None:
                 breaker.probe_failed(now, kind, retry_after=self._retry_after(answer))
@@ -314,6 +316,11 @@ class _Unjudged:
 
     async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
         return await self.guard._send(manager, request, timeout, judged=False)  # noqa: SLF001 - its other half
+
+
+def _is_brokers_own(answer: ManagerAnswer) -> bool:
+    """Whether a broker itself answered, whatever the status: a proxy in front of a dead one would not say so."""
+    return BROKER_SOFTWARE in answer.headers.get("x-intermediary", "")
 
 
 def _probe_request(registered: Registered) -> ManagerRequest:

@@ -17,7 +17,7 @@ from broker.core.routing import Ask
 from broker.core.sort_key import instant_prefix, is_newest_first, sort_prefix
 from broker.core.translation import in_public_terms
 from broker.errors import FailureKind, ManagerError
-from broker.federation.chains import resolve_chains
+from broker.federation.chains import Resolved, resolve_chains
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
@@ -59,7 +59,7 @@ class ManagerSearch:
     ignored: frozenset[str] = frozenset()
     candidates: int = 0
     trail: PageTrail = field(init=False)
-    _resolved: tuple[list[Criterion], list[Criterion]] | None = None
+    _resolved: Resolved | None = None
     _ignored: list[Criterion] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,9 +75,11 @@ class ManagerSearch:
 
     async def page(self, url: str | None) -> FetchedPage:
         """The page at one of this manager's own links, or its first page."""
-        native, filters = await self._criteria()
-        if native is None:
-            return FetchedPage([], [], None, 0)
+        plan = self.ask.plan
+        resolved = await self._chains()
+        if resolved.empty:
+            return FetchedPage([], [], None, 0, outcomes=resolved.outcomes)
+        native, filters = [*plan.criteria, *resolved.native], [*plan.filters, *resolved.filters]
         if url is None:
             bundle = await self._first(native)
         else:
@@ -85,7 +87,9 @@ class ManagerSearch:
             bundle = self._read(await self.calls.follow(url, self.context))
         self.trail.take(bundle)
         self._check_ignored(bundle, native, url)
-        return self._in_order(bundle, [*filters, *self._ignored], url)
+        fetched = self._in_order(bundle, [*filters, *self._ignored], url)
+        fetched.outcomes = (*resolved.outcomes, *fetched.outcomes)
+        return fetched
 
     async def _first(self, native: list[Criterion]) -> ManagerBundle:
         """The first page; of a manager that gives no way to a second one, as much as it takes to have all."""
@@ -100,20 +104,13 @@ class ManagerSearch:
     def _read(self, body: bytes) -> ManagerBundle:
         return read_searchset(body, self.origin, self.query.type, self.aliases, self.known_origins)
 
-    async def _criteria(self) -> tuple[list[Criterion] | None, list[Criterion]]:
-        """What is asked and what is filtered here, chains resolved; (None, …) where nothing can match."""
-        plan = self.ask.plan
-        if not plan.chains:
-            return list(plan.criteria), list(plan.filters)
+    async def _chains(self) -> Resolved:
+        """The chains that are followed here in steps, once for all pages."""
         if self._resolved is None:
-            resolved = await resolve_chains(
+            self._resolved = await resolve_chains(
                 self.ask, self.query.type, self.calls, self.origin, self.context, self.bound
             )
-            if resolved is None:
-                return None, []
-            self._resolved = resolved
-        native, filters = self._resolved
-        return [*plan.criteria, *native], [*plan.filters, *filters]
+        return self._resolved
 
     def _pairs(self, native: list[Criterion], size: int) -> Pairs:
         pairs = self.requests.of(self.ask.plan, size)

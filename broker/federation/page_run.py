@@ -14,7 +14,7 @@ from broker.core.outcome import Issue, issue_of
 from broker.core.sort_key import Key
 from broker.errors import FailureKind, ManagerError
 from broker.federation.fan_out import fan_out
-from broker.federation.issues import manager_issue, relayed_issues
+from broker.federation.issues import manager_issue, relayed_issues, tells_partial
 from broker.federation.manager_search import FetchedPage
 from registry.model import Gestionnaire
 
@@ -52,6 +52,7 @@ class PageRun:
     failures: dict[str, ManagerError] = field(default_factory=dict)
     remarks: dict[str, list[Issue]] = field(default_factory=dict)
     lossy: bool = False  # some manager sent entries that could not be shown
+    partial: set[str] = field(default_factory=set)  # brokers that miss some of their own managers
 
     async def read(self) -> Taken[Entry]:
         """Read until the page is decided. Failures are kept by manager; never raised."""
@@ -89,7 +90,9 @@ class PageRun:
             self.totals[slug] = answer.total
         stream.feed(answer.found, answer.next_url)
         self.others.setdefault(slug, []).extend(answer.others)
-        self.lossy = self.lossy or bool(answer.problems)
+        if any(map(tells_partial, answer.outcomes)):
+            self.partial.add(slug)
+        self.lossy = self.lossy or bool(answer.problems) or slug in self.partial
         if answer.problems or answer.outcomes:
             self._note(slug, answer)
         if answer.incomplete:

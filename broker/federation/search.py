@@ -268,7 +268,7 @@ def _refused(
     work: Work, run: PageRun, taken: Taken[Entry], issues: Sequence[Issue]
 ) -> FederatedAnswer | None:
     """The answer that is no searchset: nobody answered, or the client takes nothing partial."""
-    absent = [run.sources[slug].manager for slug in run.failures]
+    absent = [run.sources[slug].manager for slug in {*run.failures, *run.partial}]
     if _denied(work, [*absent, *(one.manager for one in work.plan.unable)]):
         return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
     asked = len(run.sources) + len(work.plan.unable)

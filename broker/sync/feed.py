@@ -1,7 +1,8 @@
 """Following what changes at a manager: its circles, and the Patients by whose identifiers they are found.
 
 Each look reads on from the last change that was seen, by the manager's own clock, and goes some seconds further back: a
-change may become visible a little after the instant it bears. What a look has dealt with, the next one passes over.
+change may become visible a little after the instant it bears. What a look has dealt with, the next one passes over. Where
+nothing has changed for as long as that, no straggler can come any more, and only the very last change is read again.
 
 - By history (newest first): a circle counts as its first entry says, so a deletion wins over what was before it.
 - By search: deletions are not seen. The index then names the manager for a circle that is gone, and it is asked once too
@@ -44,31 +45,59 @@ class TooManyChangesError(BrokerError):
     """The feed is too far ahead to be caught up with."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last change of a feed, and our instant (monotonic seconds) of the look that first saw it.
+
+    `settled`: a look that went back far enough found no straggler when none could come any more.
+    """
+
+    last: str
+    seen_at: float
+    settled: bool = False
+
+
 @dataclass(slots=True)
 class Feed:
-    """The feeds of one manager. `handled`: by type, the changes near the end of the feed that were dealt with."""
+    """The feeds of one manager. `handled`: by type, the changes near the end of the feed that were dealt with.
+
+    `ends`: by type, how the feed ended at the last look.
+    """
 
     locator: Locator
     handled: dict[str, frozenset[Key]] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
 
     async def catch_up(self, reader: ManagerReader, coverage: Coverage, now: float) -> Coverage:
         """One look. `now`: our instant before it. The coverage as it is after it.
 
-        Raises `ManagerError`, `StoreError`, `UnsortedError`, `TooManyChangesError`; then nothing was taken note of.
+        Raises `ManagerError`, `StoreError`, `UnsortedError`, `TooManyChangesError`: then the next look reads it all again.
         """
-        circles = Look(reader, self.locator, "CareTeam", self.handled.get("CareTeam", frozenset()))
-        patients = Look(reader, self.locator, "Patient", self.handled.get("Patient", frozenset()))
         coverage = replace(coverage, state=CoverageState.COMPLETE, problem=problem_of(reader, coverage))
         if coverage.problem in (None, NO_DELETIONS):
             coverage = replace(coverage, as_of=now)
         elif coverage.as_of is None:
             coverage = replace(coverage, as_of=coverage.started)
-        if coverage.since is not None and reader.way("CareTeam") is not Way.NONE:
-            coverage = replace(coverage, since=await circles.read(coverage.since))
-        if coverage.patients_since is not None and reader.way("Patient") is not Way.NONE:
-            coverage = replace(coverage, patients_since=await patients.read(coverage.patients_since))
-        self.handled = {"CareTeam": circles.seen, "Patient": patients.seen}
-        return coverage
+        since = await self._look(reader, "CareTeam", coverage.since)
+        patients_since = await self._look(reader, "Patient", coverage.patients_since)
+        return replace(coverage, since=since, patients_since=patients_since)
+
+    async def _look(self, reader: ManagerReader, resource_type: str, since: str | None) -> str | None:
+        if since is None or reader.way(resource_type) is Way.NONE:
+            return since
+        began = reader.clock.monotonic()
+        end = self.ends.get(resource_type)
+        settled = end is not None and end.last == since and end.settled
+        overlap = 0.0 if settled else reader.options.overlap
+        handled = self.handled.get(resource_type, frozenset())
+        look = Look(reader, self.locator, resource_type, since, overlap, handled)
+        last = await look.read()
+        self.handled[resource_type] = look.seen
+        if end is None or end.last != last:
+            self.ends[resource_type] = End(last, began)
+        elif began - end.seen_at > reader.options.overlap:
+            self.ends[resource_type] = End(last, end.seen_at, settled=True)
+        return last
 
 
 def problem_of(reader: ManagerReader, coverage: Coverage) -> str | None:
@@ -87,14 +116,16 @@ class Look:
     reader: ManagerReader
     locator: Locator
     resource_type: str
+    since: str
+    overlap: float
     handled: frozenset[Key]
     seen: frozenset[Key] = frozenset()
 
-    async def read(self, since: str) -> str:
+    async def read(self) -> str:
         """Take in what changed; the place from which the next look reads."""
         by_history = self.reader.way(self.resource_type) is Way.HISTORY
-        low = earlier(since, self.reader.options.overlap)
-        last = since
+        low = earlier(self.since, self.overlap) if self.overlap else self.since
+        last = self.since
         first_of: set[str] = set()
         keys: set[Key] = set()
         async with aclosing(self._pages(low, by_history=by_history)) as pages:

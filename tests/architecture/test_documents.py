@@ -25,7 +25,7 @@ def test_the_settings_of_the_readme_are_those_of_the_code() -> None:
 
 def test_the_readme_names_the_commands_that_there_are() -> None:
     table = README.partition("## Command line")[2].partition("\n## ")[0]
-    named = set(re.findall(r"^\| `([a-z]+)", table, re.MULTILINE))
+    named = set(re.findall(r"^\| `([a-z]+)` ", table, re.MULTILINE))
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
     assert named == set(commands)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import signal
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +30,7 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     chosen = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the store started here ends too
     before = load(chosen.compare) if chosen.compare else None
     console = Console()
     now = dt.datetime.now(dt.UTC)

@@ -37,8 +37,8 @@ class Effort:
     requests: int
 
 
-FULL = Effort(rounds=12, requests=320)
-QUICK = Effort(rounds=4, requests=160)
+FULL = Effort(rounds=10, requests=160)
+QUICK = Effort(rounds=4, requests=80)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,8 @@ def show(report: Report, before: Report | None, console: Console) -> None:
     for table in _search_tables(report.search, known):
         console.print(table)
     console.print(
-        "Times in ms. CPU: of the serving process for one request, user and system; the median of rounds in turns. “rounds”: "
-        f"the ratios of single ones. Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.",
+        "Times in ms. CPU: of the serving process for one request, user and system, the median of rounds in turns; "
+        f"“rounds”: the ratios of single ones. Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.",
         style="dim",
     )
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from broker.core.messages import MESSAGES
 from broker.core.query import SearchQuery
 from broker.core.routing import Plan, plan_search
+from broker.core.search_parameters import PARAMETERS
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_operations import PLAN_PATH, openapi_document
 from registry.model import Gestionnaire, Registered, Skills, Status
@@ -24,10 +25,12 @@ def registered(slug: str, skills: Skills, **changes: Any) -> Registered:
     return Registered(declared, 1, "2026-01-01T00:00:00Z", skills)
 
 
-ABLE = Skills(chaining=True, include=True, sort=True)
+WORKING = {kind: tuple(parameters) for kind, parameters in PARAMETERS.items()}
+ABLE = Skills(search_params=WORKING, chaining=True, include=True, sort=True)
+POOR = Skills(search_params=WORKING | {"CareTeam": ("status", "subject", "patient")}, sort=False)
 MANAGERS = (
     registered("able", ABLE),
-    registered("poor", Skills(search_params={"CareTeam": ("status", "subject", "patient")}, sort=False)),
+    registered("poor", POOR),
     registered("mute", Skills(search_params={"Patient": ()})),
     registered("off", ABLE, status=Status.SUSPENDED),
 )
@@ -58,7 +61,7 @@ async def post(url: str, **sent: Any) -> tuple[int, str, Any]:
 
 
 async def test_asked_left_out_unable_and_what_is_done_for_them(url: str) -> None:
-    search = f"CareTeam?patient.identifier={INS}&start=ge2026&status=active&colour=red&_include=*"
+    search = f"CareTeam?patient.identifier={INS}&start=ge2026&status=active&colour=Zorglub&_include=*"
     status, text, plan = await post(url, json={"search": search})
     assert status == 200
     assert plan["type"] == "CareTeam"
@@ -77,7 +80,7 @@ async def test_asked_left_out_unable_and_what_is_done_for_them(url: str) -> None
     assert (managers["mute"]["asked"], managers["mute"]["reason"]) == (False, "manager.not-supported")
     assert "patient.identifier" in managers["mute"]["en"]
     assert managers["mute"]["fr"] != managers["mute"]["en"]
-    for value in (INS, "2026", "active", "red"):
+    for value in (INS, "2026", "active", "Zorglub"):
         assert value not in text
 
 

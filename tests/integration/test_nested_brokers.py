@@ -255,8 +255,10 @@ async def test_a_partial_failure_inside_is_told_outside(brokers: Brokers) -> Non
         assert ("manager.reported", "nat") in outcome_codes(denied.json)
     history = await outer.bundle("CareTeam/_history?_count=50")
     assert ("manager.reported", "nat") in outcome_codes(history)
-    assert (await outer.get("CareTeam/nat.occ.c3")).status == 502
+    for _ in range(5):  # the region that is away closes the way to no other
+        assert (await outer.get("CareTeam/nat.occ.c3")).status in (502, 503)
     assert (await outer.get("CareTeam/nat.bre.c4")).status == 200
+    assert outer.running.guard.states()["nat"].failures == 0
 
 
 # --- loops
@@ -296,7 +298,8 @@ async def test_a_loop_is_refused_and_not_followed(brokers: Brokers, *, checked: 
 
 
 async def test_a_check_finds_a_loop(brokers: Brokers) -> None:
-    outer = await brokers.start("outer", checked=False)
+    box = await brokers.sandbox(HELD["bre"])
+    outer = await brokers.start("outer", Gestionnaire("bre", "Bretagne", "53", box.base_url))
     inner = await brokers.start("inner", Gestionnaire("out", "National", "11", outer.base_url))
     await outer.running.store.put(Gestionnaire("nat", "Ouest", "52", inner.base_url))
     await outer.running.managers.refresh()

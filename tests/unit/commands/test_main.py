@@ -43,7 +43,7 @@ def test_the_commands_are_those_that_there_are(
     shown = capsys.readouterr().out
     for command in ("serve", "demo", "sandbox", "gestionnaires", "search", "explain"):
         assert f" {command} " in shown
-    for later in ("locator", "sync", "audit"):
+    for later in ("sync", "audit"):
         assert f" {later} " not in shown
 
 
