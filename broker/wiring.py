@@ -124,7 +124,9 @@ async def running_broker(
             managers,
             clock,
             default_timeout=settings.search_deadline,
-            policy=BreakerPolicy(probe_interval=settings.probe_interval),
+            policy=BreakerPolicy(
+                probe_interval=settings.probe_interval, max_interval=settings.probe_interval
+            ),
         )
         stack.push_async_callback(guard.aclose)
 

@@ -104,3 +104,13 @@ def silently_ignored(self_url: str | None, criteria: Sequence[Criterion]) -> lis
 
 def _stem(name: str) -> str:
     return name.partition(":")[0].partition(".")[0]
+
+
+_PERSONAL = frozenset({"identifier", "family", "given", "name", "address", "birthdate", "birthplace"})
+
+
+def names_a_person(pairs: Pairs) -> bool:
+    """Whether a query holds what identifies somebody: then it must not be put into a URL unless there is no other way."""
+    return any(
+        name.rpartition(".")[2].partition(":")[0] in _PERSONAL or ":identifier" in name for name, _ in pairs
+    )

@@ -98,10 +98,11 @@ class Restater:
         common = self._common(raw)
         if common is None:
             return self._carefully(raw, stated_mode)
-        (_, start), _, (id_at, _), _, (_, instant_end) = common.regs
+        id_at = common.start(2)
         if raw.rfind(b'"id"') > id_at:
             return self._carefully(raw, stated_mode)
         kind_text, local, version, updated = common.groups()
+        start = common.end()
         end = raw.find(b'},"', start)
         tail = raw[start:end]
         meta = self._ends.get(tail)
@@ -123,7 +124,7 @@ class Restater:
             updated.decode(),
             meta.source,
             meta.tags,
-            beginning + raw[id_at : instant_end + 1] + meta.text + raw[end:],
+            b"".join((beginning, raw[id_at : common.end(4) + 1], meta.text, raw[end:])),
         )
 
     def _end_of_meta(self, tail: bytes) -> _Restated | None:

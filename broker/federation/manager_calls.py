@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from broker.core.manager_failure import failed, kind_of_status
-from broker.core.manager_query import Pairs
+from broker.core.manager_query import Pairs, names_a_person
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
@@ -38,13 +38,16 @@ class ManagerCalls:
         return await self.client.send(self.manager, request, timeout=remaining)
 
     async def search(self, resource_type: str, pairs: Pairs, context: RequestContext) -> bytes:
-        """A searchset's bytes. By `POST _search` where the manager takes it, so that no INS is in a URL."""
+        """A searchset's bytes. By `POST _search` where the manager takes it, so that no INS is in a URL.
+
+        A manager not known to take it, or not, is tried by GET where nobody is named by the criteria.
+        """
         if self._by_post():
             answer = await self.send(
                 ManagerRequest("POST", f"{resource_type}/_search", form=pairs, headers=context.headers()),
                 context,
             )
-            if answer.status not in _NO_POST or self.skills.post_search:
+            if answer.status not in _NO_POST or self.skills.post_search or names_a_person(pairs):
                 return self._body(answer)
         return self._body(
             await self.send(

@@ -132,8 +132,10 @@ def command_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
-async def test_managers_end_with_a_demonstration_that_was_killed() -> None:
-    async with cli("demo", "--managers", "2", "--port", "0") as process:
+async def test_managers_end_with_a_demonstration_that_was_killed(tmp_path: Path) -> None:
+    # Nobody tidies up after a process that was killed: what it leaves is left where the tests' own files go.
+    temporary = {"TMPDIR": str(tmp_path)}
+    async with cli("demo", "--managers", "2", "--port", "0", environment=temporary) as process:
         await process.line("all people are made up")
         started = [one for one in children(process.process.pid) if "demo_manager" in command_of(one)]
         assert len(started) == 2

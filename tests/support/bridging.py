@@ -282,7 +282,7 @@ ACTORS = (
 )
 
 SEARCHES: tuple[Search, ...] = (
-    *(Search(f"CareTeam?{text}") for texts in CRITERIA.values() for text in texts),
+    *(Search(f"CareTeam?{text}") for texts in CRITERIA.values() for text in texts[:2]),
     *(Search(f"CareTeam?{text}") for text in (*CHAINS, *INCLUDES, *CONTROL)),
     *(Search(f"CareTeam?{text}", whole=True) for text in PAGED),
     *(Search(target) for target in ACTORS),

@@ -76,14 +76,17 @@ class World:
             raise self.error
         return Skills(checked_at=self.clock.now().isoformat().replace("+00:00", "Z"), **self.finds)
 
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(round(seconds / 5)):
-            await self.clock.advance(5)
+    async def pass_time(self, seconds: float, *, step: float = 5) -> None:
+        for _ in range(round(seconds / step)):
+            await self.clock.advance(step)
             await self.refresh()
 
     @asynccontextmanager
-    async def running(self, count: int = 1) -> AsyncIterator[None]:
-        keepers = [SkillsKeeper(self, self.store, self.leases, self.check, self.clock) for _ in range(count)]
+    async def running(self, count: int = 1, *, pause: float = 5) -> AsyncIterator[None]:
+        keepers = [
+            SkillsKeeper(self, self.store, self.leases, self.check, self.clock, pause=pause)
+            for _ in range(count)
+        ]
         tasks = [asyncio.create_task(keeper.run()) for keeper in keepers]
         await settle()
         await self.refresh()
@@ -103,10 +106,10 @@ class World:
 async def test_a_new_manager_is_checked_at_once_and_again_after_a_day() -> None:
     world = World()
     await world.register(gestionnaire("bre"), gestionnaire("nor", status=Status.SUSPENDED.value))
-    async with world.running():
-        await world.pass_time(DAY + 100)
+    async with world.running(pause=600):
+        await world.pass_time(DAY + 1800, step=600)
     assert [slug for _, slug in world.checks] == ["bre", "bre"]
-    assert world.checks[1][0] == pytest.approx(DAY, abs=10)
+    assert world.checks[1][0] == pytest.approx(DAY, abs=1200)
     assert world.leases.held == set()
 
 
@@ -134,7 +137,7 @@ async def test_a_manager_that_was_checked_while_empty_is_looked_at_again_soon(
         await world.pass_time(1200)
         count = len(world.checks)
         assert count == 6
-        await world.pass_time(7200)
+        await world.pass_time(3600)
         assert len(world.checks) == count, "all is known: a day"
 
 
