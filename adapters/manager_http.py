@@ -111,7 +111,6 @@ class HttpManagerClient:
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
             auto_decompress=False,
             trust_env=False,
-            middlewares=(_without_replay,),
         )
 
     async def aclose(self) -> None:
@@ -171,7 +170,9 @@ class HttpManagerClient:
         if request.form is not None:
             data = self._encoded(request.form)
             headers["Content-Type"] = _FORM
-        replay = _is_safe(request)
+        # The library replays a GET by itself, a POST never; what writes it must not replay.
+        replay = request.method == "POST" and _is_safe(request)
+        middlewares = () if _is_safe(request) else (_without_replay,)
         while True:
             try:
                 response = await self._session.request(
@@ -181,10 +182,11 @@ class HttpManagerClient:
                     data=BytesIO(data) if data and len(data) > _LARGE_BODY else data,
                     allow_redirects=False,
                     ssl=link.tls,
+                    middlewares=middlewares,
                 )
                 break
-            except _ConnectionLostError:
-                if not replay:
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                if not replay or isinstance(error, aiohttp.ClientConnectorError):
                     raise
                 replay = False
         try:

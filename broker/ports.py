@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from registry.model import Gestionnaire, Registered
 
@@ -24,8 +25,7 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerRequest:
+class ManagerRequest(msgspec.Struct, frozen=True):
     """One HTTP exchange with a manager, in that manager's own ids.
 
     `target` is a path relative to the manager's base (`CareTeam/_search`, `CareTeam/12`, `` for the base itself), or
@@ -37,12 +37,11 @@ class ManagerRequest:
     target: str
     query: Sequence[tuple[str, str]] = ()
     form: Sequence[tuple[str, str]] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerAnswer:
+class ManagerAnswer(msgspec.Struct, frozen=True):
     """What came back, in full. Header names are lower-case. `body` is decompressed."""
 
     status: int

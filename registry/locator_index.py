@@ -13,6 +13,7 @@ from broker.errors import StoreError
 from registry.locator_hash import Keyring, Kind, bucket_of
 from registry.locator_plan import NOTHING, TOMBSTONE_SECONDS, Plan, conflicting, settled
 from registry.locator_records import (
+    NO_LINKS,
     Entry,
     Links,
     entries,
@@ -38,22 +39,22 @@ Decide = Callable[[Entry | None, Entry], Plan]
 
 @dataclass(slots=True)
 class _Change:
-    """An entry on its way in. `found`: its bytes as last read, `b""` for none."""
+    """An entry on its way in. `found`: its bytes as last read, `b""` for none. `added`: links, by plans that failed too."""
 
     told: Entry
     digest: bytes
     found: bytes = b""
     plan: Plan = NOTHING
+    added: Links = NO_LINKS
 
     @property
     def identity(self) -> bytes:
         return identity(self.told.manager, self.told.circle_id)
 
     @property
-    def leaving(self) -> Entry | None:
-        """The entry as it is once the plan is done, where it names links that have to go."""
-        entry = self.plan.new or (unpack_entry(self.found) if self.found else None)
-        return entry if entry is not None and entry.leaving else None
+    def outcome(self) -> Entry | None:
+        """The entry as the plan leaves it."""
+        return self.plan.new or (unpack_entry(self.found) if self.found else None)
 
 
 class GenerationIndex:
@@ -115,6 +116,7 @@ class GenerationIndex:
         doubtful: set[bytes] = set()
         for change in changes:
             plan = change.plan
+            change.added |= plan.add
             doubtful |= plan.review - plan.add.persons
             for kind, digest in _each(plan.add):
                 stamp = 0 if plan.new is None else plan.new.stamp
@@ -124,17 +126,18 @@ class GenerationIndex:
         return frozenset(doubtful)
 
     async def _clear_up(self, changes: Collection[_Change], now: int) -> None:
-        edits = [
-            self._link(b"-", kind, digest, change, change.plan.upto)
-            for change in changes
-            for kind, digest in _each(change.plan.remove)
-        ]
-        await self._wire.run(LINKS, edits)
-        settling = []
+        edits: list[Edit] = []
+        settling: list[Edit] = []
         for change in changes:
-            if (entry := change.leaving) is not None:
+            entry = change.outcome
+            if entry is None:
+                continue
+            for kind, digest in _each(change.plan.remove | (change.added - entry.links)):
+                edits.append(self._link(b"-", kind, digest, change, change.plan.upto))
+            if entry.leaving:
                 change.found = pack_entry(entry)
                 settling.append(self._exchange(change, settled(entry), now))
+        await self._wire.run(LINKS, edits)
         # Whoever was quicker has taken over what is leaving.
         await self._wire.run(EXCHANGE, settling)
 

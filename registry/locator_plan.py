@@ -98,10 +98,9 @@ def _exchange(current: Entry, wanted: Entry) -> Plan:
     if new == current:
         return Plan(remove=leaving, upto=current.stamp)
     new = replace(new, stamp=(current.stamp + 1) % 256)
-    renewed = current.links != wanted.links or new.stamp % RENEWAL == 0
     return Plan(
         new=new,
-        add=wanted.links if renewed else NO_LINKS,
+        add=new.links if new.stamp % RENEWAL == 0 else new.links - current.links,
         remove=leaving,
         upto=new.stamp,
         review=_told(current, new),

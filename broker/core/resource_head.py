@@ -148,6 +148,8 @@ class Restater:
         """The public address of the resource that a source names; None where it names none of a manager's."""
         if restated is None or restated.source is None:
             return None
+        if restated.source == self._origin.base_url:
+            return None  # it names its manager, no resource: as most do
         for origin in self._origins:
             if restated.source.startswith(origin.base_url + "/"):
                 return outward_url(restated.source, origin, self._aliases)

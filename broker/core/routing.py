@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from broker.core.identified import Located
 from broker.core.query import Criterion, Include, SearchQuery
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
 from registry.model import Gestionnaire, Registered, Skills, Status
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerPlan:
+class ManagerPlan(msgspec.Struct, frozen=True):
     """What one manager is asked, in its own ids, and what the broker does for it.
 
     `criteria` it applies itself; `chains` are resolved to references first, in steps; `filters` are applied here, and
@@ -31,8 +32,7 @@ class ManagerPlan:
     sorts: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     manager: Gestionnaire
     skills: Skills
     plan: ManagerPlan
@@ -40,8 +40,7 @@ class Ask:
     parameter: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(msgspec.Struct, frozen=True):
     manager: Gestionnaire
     reason: str
     parameter: str = ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace as change
 
 from broker.core.manager_failure import failed
 from broker.core.manager_query import Pairs, silently_ignored
@@ -104,7 +105,7 @@ async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...])
         summary=Summary.FALSE,
         total=TotalMode.NONE,
     )
-    plain = tuple(replace(ask, plan=replace(ask.plan, includes=(), include_here=False)) for ask in asks)
+    plain = tuple(change(ask, plan=change(ask.plan, includes=(), include_here=False)) for ask in asks)
     counting = replace(
         work,
         query=lean,

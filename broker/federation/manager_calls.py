@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import urljoin
+
+import msgspec
 
 from broker.core.manager_failure import failed, kind_of_status
 from broker.core.manager_query import Pairs, names_a_person
@@ -24,8 +25,7 @@ _JSON = re.compile(r"\s*(?:application|text)/(?:[\w.\-]+\+)?json\s*(?:;|$)", re.
 """Content types that are read: FHIR's own, and those that servers put in its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerCalls:
+class ManagerCalls(msgspec.Struct, frozen=True):
     manager: Gestionnaire
     skills: Skills
     client: ManagerClient

@@ -51,11 +51,15 @@ def test_another_person_is_added_and_the_one_before_removed() -> None:
     plan = learn(entry(A, B, stamp=255), entry(B, C, updated=11))
     assert plan == Plan(
         new=entry(B, C, updated=11, leaving=links(A)),
-        add=links(B, C),
+        add=links(B, C),  # the stamp is one at which all links are renewed
         remove=links(A),
         upto=0,
         review=frozenset((A, B, C)),
     )
+
+
+def test_only_new_links_are_added() -> None:
+    assert learn(entry(A, B), entry(B, C, updated=11)).add == links(C)
 
 
 def test_what_a_crashed_writer_left_behind_is_removed_by_the_next() -> None:
