@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker.core.search_parameters import SearchParameter
@@ -31,20 +31,18 @@ class Criterion:
     chain: tuple[Link, ...]
     modifier: str | None
     values: tuple[str, ...]
+    name: str = field(init=False, compare=False)
+    """The canonical parameter name as a manager is sent it, chain and modifier included."""
+    value: str = field(init=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        """The canonical parameter name as a manager is sent it, chain and modifier included."""
+    def __post_init__(self) -> None:
         links = [
             f"{link.parameter.name}:{link.target}" if link.stated else link.parameter.name
             for link in self.chain
         ]
         last = f"{self.parameter.name}:{self.modifier}" if self.modifier else self.parameter.name
-        return ".".join([*links, last])
-
-    @property
-    def value(self) -> str:
-        return ",".join(self.values)
+        object.__setattr__(self, "name", ".".join([*links, last]))
+        object.__setattr__(self, "value", ",".join(self.values))
 
 
 @dataclass(frozen=True, slots=True)

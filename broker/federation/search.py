@@ -259,8 +259,9 @@ def _ahead(ask: Ask, size: int) -> int:
 
     Where they are sorted or sifted here many more are needed, and few requests for them.
     """
-    sent = {criterion.name for criterion in ask.plan.criteria}
-    sifted = any(criterion.name not in sent for criterion in ask.plan.filters)
+    sifted = bool(ask.plan.filters) and not (
+        {one.name for one in ask.plan.filters} <= {one.name for one in ask.plan.criteria}
+    )
     return size + 1 if ask.skills.sort is True and not sifted else max(size + 1, SWEEP)
 
 

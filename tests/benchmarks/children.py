@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from broker.commands.terminal import run
@@ -44,6 +45,11 @@ class Child:
     def cpu(self) -> float:
         """Seconds of CPU time, user and system, of all its threads so far."""
         return float(self.ask("cpu"))
+
+    def resident(self) -> int:
+        """Bytes of memory that it holds now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
     def end(self) -> None:
         if self._process.stdin is not None:

@@ -74,7 +74,7 @@ class Store:
 
     def remove(self, person: bytes, circle: str, upto: int) -> None:
         old = self.links.get((person, circle))
-        if old is not None:
+        if old is not None and (upto - old) % 256 < 128:
             del self.links[person, circle]
 
     def exchange(self, circle: str, old: Entry | None, new: Entry) -> bool:
