@@ -52,7 +52,9 @@ class FailureKind(StrEnum):
 class ManagerError(BrokerError):
     """A manager did not give a usable answer. `status` is its HTTP status where there was one."""
 
-    def __init__(self, kind: FailureKind, /, *, status: int | None = None, **params: str | int | float) -> None:
+    def __init__(
+        self, kind: FailureKind, /, *, status: int | None = None, **params: str | int | float
+    ) -> None:
         super().__init__(f"manager.{kind.value}", **params)
         self.kind = kind
         self.status = status

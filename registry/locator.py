@@ -19,7 +19,7 @@ from broker.errors import StoreError
 from broker.ports import Clock
 from registry.locator_document import LocatorDocument, View
 from registry.locator_hash import Keyring, Kind
-from registry.locator_index import ATTEMPTS, Decide, GenerationIndex
+from registry.locator_index import ATTEMPTS, MAX_IDENTIFIERS, Decide, GenerationIndex
 from registry.locator_model import Coverage, Generation, Identifier, Pointer, Sighting
 from registry.locator_plan import forget, learn
 from registry.locator_records import Entry, Links, links_to
@@ -32,9 +32,6 @@ from registry.redis_keys import RedisKeys
 
 BATCH = 500
 """Sightings written at once."""
-
-MAX_IDENTIFIERS = 200
-"""Of one circle and its subject together."""
 
 MAX_TEXT = 128
 """Longest logical id that is taken, and longest version that is kept. FHIR's have 64 characters at most."""

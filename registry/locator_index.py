@@ -24,8 +24,9 @@ from registry.locator_records import (
     unpack_entry,
     varint,
 )
+from registry.locator_scripts import EXCHANGE, FIND, LINKS
 from registry.locator_state import GenerationState
-from registry.locator_wire import EXCHANGE, FIND, LINKS, Edit, LocatorWire
+from registry.locator_wire import Edit, LocatorWire
 from registry.redis_keys import RedisKeys
 
 ATTEMPTS = 50
@@ -33,6 +34,12 @@ ATTEMPTS = 50
 
 MAX_CONFLICTS = 10_000
 """Persons kept as having two homes. There is a graver fault in the federation where there are more."""
+
+MAX_IDENTIFIERS = 200
+"""Of one circle and its subject together."""
+
+MAX_LINKS = 5 * MAX_IDENTIFIERS
+"""Of one entry, with those that are leaving: half of what its length could say."""
 
 Decide = Callable[[Entry | None, Entry], Plan]
 
@@ -94,6 +101,7 @@ class GenerationIndex:
         """Those that have to be tried again, with what is there now."""
         for change in changes:
             change.plan = decide(unpack_entry(change.found) if change.found else None, change.told)
+            self._bounded(change)
         doubtful = await self._add(changes)
         if doubtful:
             # Before the exchange: a writer that is killed after it leaves a doubt too many, not one too few.
@@ -140,6 +148,13 @@ class GenerationIndex:
         await self._wire.run(LINKS, edits)
         # Whoever was quicker has taken over what is leaving.
         await self._wire.run(EXCHANGE, settling)
+
+    def _bounded(self, change: _Change) -> None:
+        """Raises where an entry has gathered, from sightings without dates, more than it can hold."""
+        new = change.plan.new
+        if new is not None and len(new.links) + len(new.leaving) > MAX_LINKS:
+            slug = self.names[new.manager]
+            raise StoreError("locator.too-many-identifiers", slug=slug, limit=MAX_IDENTIFIERS)
 
     def _link(self, sign: bytes, kind: Kind, digest: bytes, change: _Change, stamp: int) -> Edit:
         link = pack_link(digest, change.told.manager, change.digest, stamp)

@@ -1,4 +1,4 @@
-"""The bytes of the index. Pure: what Redis holds is made and read here, and in the scripts of `registry.locator_wire`.
+"""The bytes of the index. Pure: what Redis holds is made and read here, and in `registry.locator_scripts`.
 
 A *link* says that a person, or a circle's business identifier, is found at one entry of one manager. Fixed, 14 bytes:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from registry.locator_hash import DIGEST, SHORT
 
@@ -27,7 +27,7 @@ LINK = SHORT + 1 + SHORT + 1
 
 MAX_MANAGER = 255
 MAX_ENTRY = 0x3FFF
-"""Longest entry, bytes: what its length can say."""
+"""Longest entry, bytes: what two bytes of length can say."""
 
 _REPLICA, _DELETED, _LEAVING, _VERSIONED = 1, 2, 4, 8
 
@@ -51,8 +51,8 @@ class Links:
     def __sub__(self, other: Links) -> Links:
         return Links(self.persons - other.persons, self.circles - other.circles)
 
-    def __bool__(self) -> bool:
-        return bool(self.persons or self.circles)
+    def __len__(self) -> int:
+        return len(self.persons) + len(self.circles)
 
 
 NO_LINKS = Links()
@@ -127,6 +127,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def pack_entry(entry: Entry) -> bytes:
+    """Raises ValueError over `MAX_ENTRY`: a longer one would make its bucket unreadable."""
     flags = (
         (_REPLICA if entry.replica else 0)
         | (_DELETED if entry.deleted else 0)
@@ -145,12 +146,10 @@ def pack_entry(entry: Entry) -> bytes:
         parts += [_pack_digests(entry.leaving.persons), _pack_digests(entry.leaving.circles)]
     if entry.written is not None:
         parts.append(entry.written.to_bytes(4, "big"))
-    return b"".join(parts)
-
-
-def fits(entry: Entry) -> bool:
-    """False for one with more identifiers than an entry can hold (over two thousand)."""
-    return len(pack_entry(replace(entry, written=0))) <= MAX_ENTRY
+    packed = b"".join(parts)
+    if len(packed) > MAX_ENTRY:
+        raise ValueError("an entry is too long")
+    return packed
 
 
 def unpack_entry(data: bytes) -> Entry:

@@ -12,8 +12,9 @@ from functools import partial
 from broker.ports import Clock
 from registry.locator_document import LocatorDocument
 from registry.locator_hash import Kind, tag_of
+from registry.locator_scripts import SWEEP_ENTRIES, SWEEP_LINKS
 from registry.locator_state import GenerationState, dropped, dropping, swept
-from registry.locator_wire import EDITS_PER_SCRIPT, SWEEP_ENTRIES, SWEEP_LINKS, Edit, LocatorWire
+from registry.locator_wire import EDITS_PER_SCRIPT, Edit, LocatorWire
 from registry.ports import Progress
 from registry.redis_keys import RedisKeys
 

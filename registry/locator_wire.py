@@ -1,9 +1,6 @@
-"""How the index's buckets are read and rewritten: a few small scripts, many edits in one exchange.
+"""How the index is read and written over the wire: many edits in one exchange.
 
-On a Redis Cluster a script touches keys of one hash tag only; each edit concerns one key. A bucket is written
-whole, as a fresh string: appending to one would have the server reserve up to as much again for more.
 Scripts are sent as text: a server that restarted or was emptied knows none by its hash.
-Every edit may arrive twice (the client repeats after a lost connection) and changes nothing then.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
 
-from registry.locator_records import LINK
+from registry.locator_scripts import FLOOR, LEAD, LINKS, MARK, REPLACE
 from registry.redis_connection import RedisClient, store_errors
 
 EDITS_PER_SCRIPT = 64
@@ -28,207 +25,6 @@ class Edit:
     tag: int
     key: str
     arguments: tuple[bytes, ...]
-
-
-# ARGV: for each key '+' or '-', then a link, all in one string. A link that is there already takes the later stamp; one
-# is removed up to the stamp given. Answers 1 for a key where the same digest has other links too.
-LINKS = f"""
-local answers = {{}}
-for i, key in ipairs(KEYS) do
-  local start = (i - 1) * {LINK + 1} + 1
-  local adds = string.sub(ARGV[1], start, start) == '+'
-  local edit = string.sub(ARGV[1], start + 1, start + {LINK})
-  local link, digest, stamp = string.sub(edit, 1, {LINK - 1}), string.sub(edit, 1, 6), string.byte(edit, {LINK})
-  local bucket = redis.call('GET', key) or ''
-  local own, others, at = nil, false, string.find(bucket, digest, 1, true)
-  while at do
-    if at % {LINK} ~= 1 then at = at + 1
-    else
-      if string.sub(bucket, at, at + {LINK - 2}) == link then own = at else others = true end
-      at = at + {LINK}
-    end
-    at = string.find(bucket, digest, at, true)
-  end
-  local old = own and string.byte(bucket, own + {LINK - 1})
-  local middle = nil
-  if not own then
-    if adds then own, middle = #bucket + 1, edit end
-  elseif (stamp - old) % 256 < 128 then
-    if not adds then middle = '' elseif stamp ~= old then middle = edit end
-  end
-  if middle then
-    bucket = string.sub(bucket, 1, own - 1) .. middle .. string.sub(bucket, own + {LINK})
-    if bucket == '' then redis.call('DEL', key) else redis.call('SET', key, bucket) end
-  end
-  if others then
-    answers[#answers + 1] = i
-    answers[#answers + 1] = 1
-  end
-end
-return answers
-"""
-
-_ENTRIES = """
-local function head(bucket, at)
-  local length = string.byte(bucket, at)
-  if length < 128 then return length, at + 1 end
-  return length - 128 + string.byte(bucket, at + 1) * 128, at + 2
-end
-local function locate(bucket, identity)
-  local hit = string.find(bucket, identity, 1, true)
-  while hit do
-    local at = 1
-    while at <= #bucket do
-      local length, body = head(bucket, at)
-      if body + 8 == hit then return at, body, body + length end
-      if body + 8 > hit then break end
-      at = body + length
-    end
-    hit = string.find(bucket, identity, hit + 1, true)
-  end
-end
-"""
-
-# ARGV, for each key: identity. Answers: the entry, nothing where there is none.
-FIND = (
-    _ENTRIES
-    + """
-local answers = {}
-for i, key in ipairs(KEYS) do
-  local bucket = redis.call('GET', key) or ''
-  local at, body, after = locate(bucket, ARGV[i])
-  if at then
-    answers[#answers + 1] = i
-    answers[#answers + 1] = string.sub(bucket, body, after - 1)
-  end
-end
-return answers
-"""
-)
-
-# ARGV, for each key: identity, entry as read ('' for none), new entry with its length before it, and '' or an instant
-# (seconds) before which deletions are forgotten. Answers: nothing where it was as read, else the entry that is there.
-EXCHANGE = (
-    _ENTRIES
-    + """
-local function without_old_deletions(bucket, before)
-  local kept, at = {}, 1
-  while at <= #bucket do
-    local length, body = head(bucket, at)
-    local after, flags = body + length, string.byte(bucket, body)
-    local a, b, c, d = string.byte(bucket, after - 4, after - 1)
-    -- deleted (2), with no links that still have to go (4)
-    if math.floor(flags / 2) % 4 ~= 1 or ((a * 256 + b) * 256 + c) * 256 + d >= before then
-      kept[#kept + 1] = string.sub(bucket, at, after - 1)
-    end
-    at = after
-  end
-  return table.concat(kept)
-end
-local answers = {}
-for i, key in ipairs(KEYS) do
-  local n = i * 4
-  local bucket = redis.call('GET', key) or ''
-  local at, body, after = locate(bucket, ARGV[n - 3])
-  local current = at and string.sub(bucket, body, after - 1) or ''
-  if current ~= ARGV[n - 2] then
-    answers[#answers + 1] = i
-    answers[#answers + 1] = current
-  else
-    if not at then at, after = #bucket + 1, #bucket + 1 end
-    bucket = string.sub(bucket, 1, at - 1) .. ARGV[n - 1] .. string.sub(bucket, after)
-    if ARGV[n] ~= '' then bucket = without_old_deletions(bucket, tonumber(ARGV[n])) end
-    redis.call('SET', key, bucket)
-  end
-end
-return answers
-"""
-)
-
-_SWEPT = """
-for i, key in ipairs(KEYS) do
-  local bucket = redis.call('GET', key)
-  if bucket then
-    local kept, at = {}, 1
-    while at <= #bucket do
-      local next, manager = record(bucket, at)
-      if not string.find(ARGV[i], string.char(manager), 1, true) then
-        kept[#kept + 1] = string.sub(bucket, at, next - 1)
-      end
-      at = next
-    end
-    local left = table.concat(kept)
-    if left == '' then redis.call('DEL', key) elseif #left < #bucket then redis.call('SET', key, left) end
-  end
-end
-return {}
-"""
-
-# ARGV, for each key: the numbers of the managers whose records go, a byte each.
-SWEEP_LINKS = f"local function record(b, at) return at + {LINK}, string.byte(b, at + 6) end\n" + _SWEPT
-SWEEP_ENTRIES = (
-    _ENTRIES
-    + """
-local function record(b, at)
-  local length, body = head(b, at)
-  return body + length, string.byte(b, body + 8)
-end
-"""
-    + _SWEPT
-)
-
-# KEYS: state · ARGV: as read, new. Answers 1, or what is there.
-_REPLACE = """
-local current = redis.call('GET', KEYS[1]) or ''
-if current ~= ARGV[1] then return current end
-redis.call('SET', KEYS[1], ARGV[2])
-return 1
-"""
-
-# KEYS: lead, last fence · ARGV: node, milliseconds. A fence is at least the server's clock, in milliseconds: a store that
-# was emptied does not begin again below what it gave before.
-_FENCE = """
-local function fence(key)
-  local time = redis.call('TIME')
-  local last = tonumber(redis.call('GET', key) or '0')
-  local text = string.format('%.0f', math.max(last + 1, time[1] * 1000 + math.floor(time[2] / 1000)))
-  redis.call('SET', key, text)
-  return text
-end
-"""
-_LEAD = (
-    _FENCE
-    + """
-local held = redis.call('GET', KEYS[1])
-if held then
-  local given, node = string.match(held, '^(%d+) (.*)$')
-  if node ~= ARGV[1] then return 0 end
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(given)
-end
-if tonumber(ARGV[2]) <= 0 then return 0 end
-local new = fence(KEYS[2])
-redis.call('SET', KEYS[1], new .. ' ' .. ARGV[1], 'PX', ARGV[2])
-return tonumber(new)
-"""
-)
-# KEYS: lead, last fence. Answers the leader's fence, or a new one where nobody leads.
-_FLOOR = (
-    _FENCE
-    + """
-local held = redis.call('GET', KEYS[1])
-return tonumber(held and string.match(held, '^(%d+) ') or fence(KEYS[2]))
-"""
-)
-
-# KEYS: conflicts · ARGV: most, then digests
-_MARK = """
-for i = 2, #ARGV do
-  if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[1]) then break end
-  redis.call('SADD', KEYS[1], ARGV[i])
-end
-return 1
-"""
 
 
 class LocatorWire:
@@ -276,23 +72,23 @@ class LocatorWire:
     async def replace(self, key: str, old: bytes, new: bytes) -> bytes:
         """What is there now: `new` where it was `old`."""
         with store_errors():
-            answer: int | bytes = await self._client.eval(_REPLACE, 1, key, old, new)
+            answer: int | bytes = await self._client.eval(REPLACE, 1, key, old, new)
         return answer if isinstance(answer, bytes) else new
 
     async def lead(self, key: str, fence_key: str, node: str, milliseconds: int) -> int:
         with store_errors():
-            fence: int = await self._client.eval(_LEAD, 2, key, fence_key, node, milliseconds)
+            fence: int = await self._client.eval(LEAD, 2, key, fence_key, node, milliseconds)
         return fence
 
     async def floor(self, key: str, fence_key: str) -> int:
         """The fence of whoever leads; above all that were given where nobody does."""
         with store_errors():
-            fence: int = await self._client.eval(_FLOOR, 2, key, fence_key)
+            fence: int = await self._client.eval(FLOOR, 2, key, fence_key)
         return fence
 
     async def mark(self, key: str, members: Iterable[bytes], most: int) -> None:
         with store_errors():
-            await self._client.eval(_MARK, 1, key, most, *members)
+            await self._client.eval(MARK, 1, key, most, *members)
 
     async def unmark(self, key: str, members: Iterable[bytes]) -> None:
         with store_errors():

@@ -158,7 +158,9 @@ ALIASES: Mapping[str, str] = {
 MODIFIERS: Mapping[ParamType, frozenset[str]] = {
     ParamType.TOKEN: frozenset({"not", "text", "missing"}),
     ParamType.DATE: frozenset({"missing"}),
-    ParamType.REFERENCE: frozenset({"identifier", "missing"}),  # and a target type: `participant:RelatedPerson`
+    ParamType.REFERENCE: frozenset(
+        {"identifier", "missing"}
+    ),  # and a target type: `participant:RelatedPerson`
     ParamType.STRING: frozenset({"exact", "contains", "missing"}),
     ParamType.URI: frozenset({"missing"}),
 }

@@ -153,7 +153,8 @@ class Follower:
         if kind in (FailureKind.TIMEOUT, FailureKind.TOO_LARGE):
             self._size = max(_SMALLEST_PAGE, self._size // 2)
         try:
-            if kind is FailureKind.INCOMPLETE and self._last.state is CoverageState.CRAWLING:
+            crawling = self._last.state is CoverageState.CRAWLING and self._crawled != self._last.started
+            if kind is FailureKind.INCOMPLETE and crawling:
                 await self._ask_anew()  # circles slipped through: from where it came to, they will not be met
             await self._save(replace(self._last, problem=error.key))
         except CoverageChangedError:

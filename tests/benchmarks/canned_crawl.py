@@ -55,6 +55,9 @@ class Crawled:
         count = int(values.get("_count", "20"))
         if path.endswith("CareTeam/_history"):
             return answer(self._bundle("history", *self._from(since, 1), self.circle))
+        if "patient" in values:
+            last = int(values["patient"].rpartition("-")[2])
+            return answer(self._bundle("searchset", last, last + 1, 1, self.circle, self.patient))
         if "Patient" in path:
             return answer(self._bundle("searchset", *self._from(since, 1), self.patient_alone))
         return answer(self._bundle("searchset", *self._from(since, count), self.circle, self.patient))

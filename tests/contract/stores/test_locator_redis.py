@@ -12,8 +12,9 @@ import pytest
 from adapters.clock import SystemClock
 from adapters.sandbox.seed import seed_region
 from broker.errors import StoreError
-from registry.locator import MAX_IDENTIFIERS, RedisLocator
+from registry.locator import RedisLocator
 from registry.locator_hash import Kind
+from registry.locator_index import MAX_IDENTIFIERS
 from registry.locator_model import Coverage, CoverageState, Identifier, Sighting
 from registry.locator_wire import LocatorWire
 from registry.model import REGIONS
@@ -254,6 +255,21 @@ async def test_too_much_is_refused_rather_than_kept_in_part(client: Any, valkey:
     assert located.persons[many[-1]] == ()
 
 
+async def test_an_entry_does_not_gather_without_end(client: Any, valkey: Valkey) -> None:
+    """A manager that dates every other sighting, with other people each time."""
+    locator = RedisLocator(client, SystemClock(), SECRET, expected=1, keys=valkey.keys)
+    await locator.learn([seen(last_updated=1.0), seen("pdl", "2")])
+
+    async def gather() -> None:
+        for number in range(20):
+            many = tuple(("urn:x", f"{number}/{one}") for one in range(MAX_IDENTIFIERS - 1))
+            await locator.learn([seen(last_updated=None, persons=many)])
+
+    with pytest.raises(StoreError, match="too-many-identifiers"):
+        await gather()
+    assert await held(locator) == {"bre", "pdl"}
+
+
 async def test_managers_without_end_are_refused(client: Any, valkey: Valkey) -> None:
     locator = RedisLocator(client, SystemClock(), SECRET, expected=1, keys=valkey.keys)
     await locator.learn([seen(f"m{number}") for number in range(255)])
@@ -278,7 +294,10 @@ async def test_old_deletions_are_forgotten(client: Any, valkey: Valkey) -> None:
         return sum([await client.strlen(name) for name in names])
 
     async def deleted(numbers: range) -> None:
-        await asyncio.gather(*(locator.forget("bre", str(number), at=1000.0) for number in numbers))
+        for start in numbers[::50]:
+            await asyncio.gather(
+                *(locator.forget("bre", str(number), at=1000.0) for number in range(start, start + 50))
+            )
 
     await deleted(range(10_000, 11_000))
     full = await size()
