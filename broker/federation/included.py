@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broker.core.bundle import Entry
+from broker.core.include_paths import belonging
 from broker.core.merge import START, Found, Taken
 from broker.core.outcome import Issue
 from broker.core.query import SearchQuery
 from broker.errors import ManagerError
-from broker.federation.assembly import include_entries
 from broker.federation.context import RequestContext
 from broker.federation.fan_out import fan_out
 from broker.federation.includes import IncludeFetcher
@@ -29,7 +29,6 @@ async def page_includes(
     if not query.includes or not taken.found:
         return [], []
     groups = _by_manager(taken.found)
-    reverse = any(include.reverse for include in query.includes)
     included: list[Entry] = []
     here: dict[str, ManagerSearch] = {}
     for slug, matches in groups.items():
@@ -38,7 +37,7 @@ async def page_includes(
             here[slug] = source
             continue
         every = [found.item for _, found in run.streams[slug].after(START)]
-        included += include_entries(matches, every, run.others.get(slug, []), source.origin, reverse=reverse)
+        included += belonging(matches, every, run.others.get(slug, []), query.includes, source.origin)
 
     async def fetch(slug: str) -> tuple[list[Entry], bool]:
         fetcher = IncludeFetcher(here[slug].calls, here[slug].origin, context, aliases)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from msgspec.structs import replace
 
-from broker.core import json_text
 from broker.core.bundle import Entry, read_searchset
-from broker.core.element_paths import values_at
 from broker.core.identity import Origin
+from broker.core.include_paths import points_at, targets
 from broker.core.query import Include
-from broker.core.rewriting import references
-from broker.core.search_parameters import PARAMETERS, SearchParameter, lookup
+from broker.core.search_parameters import PARAMETERS, lookup
 from broker.errors import FailureKind
 from broker.federation.context import RequestContext
 from broker.federation.issues import tells_partial
@@ -60,7 +57,7 @@ class IncludeFetcher:
     async def _round(
         self, includes: Sequence[Include], sources: Sequence[Entry], known: set[str]
     ) -> list[Entry]:
-        forward = {ref for entry in sources for ref in _targets(entry, includes, self.origin)} - known
+        forward = {ref for entry in sources for ref in targets(entry, includes, self.origin)} - known
         known |= forward
         jobs = [self._by_ids(kind, ids) for kind, ids in _by_type(forward, self.origin.slug)]
         jobs += [self._pointing_at(include, sources) for include in includes if include.reverse and sources]
@@ -93,7 +90,7 @@ class IncludeFetcher:
         value = ",".join(f"{entry.type}/{entry.local_id}" for entry in pointed)
         found = await self._search(include.source, parameter.name, value, MAX_INCLUDED)
         every = {f"{entry.type}/{entry.public_id}" for entry in pointed}
-        return [entry for entry in found if any(_pointed(json_text.tree(entry.raw), parameter, None, every))]
+        return [entry for entry in found if points_at(entry, parameter, every)]
 
     async def _search(self, resource_type: str, name: str, value: str, count: int) -> list[Entry]:
         pairs = [(name, value), ("_count", str(count))]
@@ -112,35 +109,6 @@ class IncludeFetcher:
                 return entries
             trail.follow(url)
             body = await self.calls.follow(url, self.context)
-
-
-def _targets(entry: Entry, includes: Sequence[Include], origin: Origin) -> Iterator[str]:
-    """The references, as `Type/public id`, that the includes follow from one resource."""
-    forward = [include for include in includes if not include.reverse and include.source in ("*", entry.type)]
-    if not forward:
-        return
-    every = {reference.decode() for reference in references(entry.raw, origin)}
-    if any(include.parameter == "*" or include.source == "*" for include in forward):
-        yield from every
-        return
-    resource = json_text.tree(entry.raw)
-    for include in forward:
-        parameter = lookup(entry.type, include.parameter)
-        if parameter is not None:
-            yield from _pointed(resource, parameter, include.target, every)
-
-
-def _pointed(
-    resource: dict[str, Any], parameter: SearchParameter, target: str | None, every: set[str]
-) -> Iterator[str]:
-    for path in parameter.paths:
-        for value in values_at(resource, path):
-            reference = value.get("reference") if isinstance(value, dict) else None
-            if not isinstance(reference, str):
-                continue
-            key = "/".join(reference.partition("/_history/")[0].split("/")[-2:])
-            if key in every and target in (None, key.partition("/")[0]):
-                yield key
 
 
 def _by_type(keys: Iterable[str], slug: str) -> list[tuple[str, list[str]]]:
