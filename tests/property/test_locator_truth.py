@@ -242,4 +242,4 @@ def test_the_index_is_true(before: list[tuple[Any, ...]], after: list[tuple[Any,
         finally:
             await run.stop()
 
-    asyncio.run(history())
+    print(before, after, flush=True); asyncio.run(history())
