@@ -40,7 +40,7 @@ from broker.federation.skills_keeper import SkillsKeeper
 from broker.gateway.app import build_app
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.fhir_routes import FhirRoutes
-from broker.gateway.health import health_routes
+from broker.gateway.health import health_routes, metrics_route
 from broker.gateway.http_server import MAX_LINE, HttpRunner
 from broker.gateway.locate_routes import LocateRoutes
 from broker.gateway.locator_api import locator_routes
@@ -48,6 +48,7 @@ from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.locator_secret import previous_secrets
+from broker.observability.metrics import Figures, metrics_page
 from broker.ports import Clock
 from broker.settings import Settings
 from broker.sync.keeper import LocatorKeeper
@@ -109,6 +110,7 @@ async def running_broker(
     """One worker, serving until the context ends. `redis_url`: of the given or of the embedded server."""
     async with AsyncExitStack() as stack:
         bound = listener or listening_socket(settings)
+        stack.callback(bound.close)
         if settings.port == 0:
             settings = settings.model_copy(update={"port": bound.getsockname()[1]})
         clock = SystemClock()
@@ -148,7 +150,12 @@ async def running_broker(
             locating = _locating(
                 settings, RedisParts(redis, keys, secret), federation, guard, managers, clock
             )
-        searches = SearchService(federation, None if locating is None else locating.guide)
+        searches = (
+            SearchService(federation)
+            if locating is None
+            else SearchService(federation, locating.guide, locating.observer.seen)
+        )
+        figures = Figures(managers, guard.states, None if locating is None else locating.guide)
         reads = ReadService(federation)
         fhir = FhirRoutes(
             searches=searches,
@@ -168,12 +175,14 @@ async def running_broker(
         )
         app = build_app(
             [
+                # Before the reads: `$locate` would be taken for an id.
+                *(() if locating is None else locating.routes(federation, fhir.rules)),
                 *fhir.routes(),
                 *registry_routes(registry),
                 *registry_fhir_routes(registry),
                 *plan_routes(searches.explain, max_count=settings.max_count),
-                *(() if locating is None else locating.routes(federation, fhir.rules)),
                 *health_routes(lambda: bool(managers.stale_since is None)),
+                metrics_route(metrics_page(figures)),
             ],
             max_request_bytes=settings.max_request_bytes,
         )

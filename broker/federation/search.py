@@ -6,7 +6,7 @@ The way of a search: plan (who, what, why) → read the managers' pages until on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import structs
@@ -67,6 +67,8 @@ class SearchService:
 
     federation: Federation
     guide: LocatorGuide | None = None
+    observe: Callable[[Sequence[Entry]], None] | None = None
+    """Hears of every page of circles that came with other resources: the locator learns in passing."""
 
     async def explain(self, query: SearchQuery) -> Plan:
         """Who would be asked what, who would not, and why."""
@@ -162,6 +164,8 @@ class SearchService:
             return refused
         includes, told = await page_includes(work.query, run, searches, taken, work.context, work.aliases)
         issues += told + self._findings(work.query, run, taken, includes)
+        if self.observe is not None and includes and work.query.type == "CareTeam":
+            self.observe([*(found.item for found in taken.found), *includes])
         total, told = await self._total(work, run, taken)
         issues += told
         pages = self._links(_remembering(work, searches))

@@ -122,7 +122,7 @@ class Sandboxes:
         return ManagerAnswer(answer.status, {"content-type": "application/fhir+json"}, answer.body, 0.0)
 
     async def _answer(self, manager: Gestionnaire, request: ManagerRequest) -> Answer:
-        url = urlsplit(request.target.removeprefix(manager.base_url + "/"))
+        url = urlsplit(request.target.removeprefix(manager.base_url).lstrip("/"))
         pairs = [*parse_qsl(url.query), *request.query, *(request.form or ())]
         self.asked.append((manager.id, f"{url.path}?{'&'.join('='.join(pair) for pair in pairs)}"))
         kind, _, rest = url.path.partition("/")
@@ -136,6 +136,8 @@ class Sandboxes:
         call = Call(cast("web.Request", fake), manager.base_url, tuple(pairs), Preferences())
         reading = self._readings.setdefault(manager.id, Reading(self.stores[manager.id], version="test"))
         try:
+            if not kind:
+                return await reading.root(call)
             if rest == "_history":
                 if self.stores[manager.id].options.no_type_history:
                     return Answer(404, b"{}")
