@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace as change
@@ -16,11 +15,10 @@ from broker.core.query import Summary, TotalMode
 from broker.core.routing import Ask, Plan
 from broker.errors import FailureKind, ManagerError
 from broker.federation.fan_out import fan_out
+from broker.federation.federation import Federation
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.pages import PageState
-
-if TYPE_CHECKING:
-    from broker.federation.search import SearchService, Work
+from broker.federation.search_work import Work, page_run, searches_of
 
 PAGE = 500
 """Matches asked for at a time while counting."""
@@ -53,7 +51,7 @@ class _Total(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Total).decode
 
 
-async def count_matches(service: SearchService, work: Work) -> Counted:
+async def count_matches(federation: Federation, work: Work) -> Counted:
     """The number of different matches over the managers asked.
 
     First each is asked for its count alone. If at most one has any, that is the total. Else, within the bound, the
@@ -64,7 +62,7 @@ async def count_matches(service: SearchService, work: Work) -> Counted:
         return Counted(0)
 
     async def own_count(slug: str) -> int | None:
-        return await _own_count(asks[slug], work, service)
+        return await _own_count(asks[slug], work, federation)
 
     counts = await fan_out(list(asks), own_count)
     failures = [answer for answer in counts.values() if isinstance(answer, ManagerError)]
@@ -74,17 +72,17 @@ async def count_matches(service: SearchService, work: Work) -> Counted:
     holders = tuple(ask for slug, ask in asks.items() if known.get(slug, 1))
     if len(known) == len(asks) and len(holders) <= 1:
         return Counted(sum(known.values()))
-    if sum(known.values()) > service.federation.options.count_bound:
+    if sum(known.values()) > federation.options.count_bound:
         return Counted(None)
-    return await _enumerated(service, work, holders)
+    return await _enumerated(federation, work, holders)
 
 
-async def _own_count(ask: Ask, work: Work, service: SearchService) -> int | None:
+async def _own_count(ask: Ask, work: Work, federation: Federation) -> int | None:
     """A manager's own count; None where it gives none, or where it cannot apply the whole query itself."""
     if ask.plan.chains or ask.plan.filters or ask.skills.total is False:
         return None
     pairs: Pairs = [(criterion.name, criterion.value) for criterion in ask.plan.criteria]
-    calls = ManagerCalls(ask.manager, ask.skills, service.federation.client)
+    calls = ManagerCalls(ask.manager, ask.skills, federation.client)
     body = await calls.search(work.query.type, [*pairs, ("_summary", "count")], work.context)
     try:
         counted = _decode(body)
@@ -95,7 +93,7 @@ async def _own_count(ask: Ask, work: Work, service: SearchService) -> int | None
     return None if silently_ignored(self_url, ask.plan.criteria) else counted.total
 
 
-async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...]) -> Counted:
+async def _enumerated(federation: Federation, work: Work, asks: tuple[Ask, ...]) -> Counted:
     """The matches read page by page, with no more than tells copies apart."""
     lean = replace(
         work.query,
@@ -110,9 +108,9 @@ async def _enumerated(service: SearchService, work: Work, asks: tuple[Ask, ...])
         work,
         query=lean,
         plan=Plan(plain, (), ()),
-        state=PageState("search", lean.type, (), service.federation.options.count_bound),
+        state=PageState("search", lean.type, (), federation.options.count_bound),
     )
-    run = service.run(counting, service.searches(counting, ahead=PAGE))
+    run = page_run(federation, counting, searches_of(federation, counting, ahead=PAGE))
     taken = await run.read()
     if run.failures or run.partial:
         missing = [failed(run.sources[slug].manager, FailureKind.INCOMPLETE) for slug in run.partial]

@@ -13,17 +13,16 @@ from msgspec import structs
 
 from broker.core.bundle import Entry
 from broker.core.bundle_writer import write_searchset
-from broker.core.dedup import CopyRule, conflicts, home_of, is_replica
+from broker.core.dedup import conflicts, home_of, is_replica
 from broker.core.identified import Located
-from broker.core.manager_query import RequestPairs, shown_entries
-from broker.core.merge import Taken, restore
+from broker.core.manager_query import shown_entries
+from broker.core.merge import Taken
 from broker.core.outcome import Issue
 from broker.core.persons import person_keys
 from broker.core.preferences import Partial
 from broker.core.query import SearchQuery, Summary, TotalMode
 from broker.core.query_parser import parse_search
-from broker.core.routing import Ask, Plan, plan_search
-from broker.core.sort_key import NEWEST_FIRST
+from broker.core.routing import Plan, plan_search
 from broker.core.translation import public_ids
 from broker.errors import RequestError
 from broker.federation.context import RequestContext
@@ -39,26 +38,11 @@ from broker.federation.issues import (
 )
 from broker.federation.links import PageLinks
 from broker.federation.locating import LocatorGuide
-from broker.federation.manager_calls import ManagerCalls
 from broker.federation.manager_search import ManagerSearch
 from broker.federation.page_run import PageRun
 from broker.federation.pages import PageState
+from broker.federation.search_work import Work, page_run, searches_of
 from registry.model import Gestionnaire, Registered, Status
-
-SWEEP = 200
-"""Matches asked for at a time of a manager whose matches are sorted or sifted here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One page being made."""
-
-    query: SearchQuery
-    plan: Plan
-    state: PageState
-    token: str | None
-    context: RequestContext
-    aliases: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,47 +98,9 @@ class SearchService:
             located=located,
         )
 
-    def searches(self, work: Work, *, ahead: int | None = None) -> dict[str, ManagerSearch]:
-        """One search per manager asked. `ahead`: matches asked for at a time (one more than the page)."""
-        federation = self.federation
-        sort = work.query.sort or NEWEST_FIRST
-        requests = RequestPairs(work.query, sort)
-        return {
-            ask.manager.id: ManagerSearch(
-                ask=ask,
-                query=work.query,
-                sort=sort,
-                size=ahead or _ahead(ask, work.state.size),
-                requests=requests,
-                origin=federation.origins.of(ask.manager),
-                calls=ManagerCalls(ask.manager, ask.skills, federation.client),
-                context=work.context,
-                aliases=work.aliases,
-                known_origins=federation.origins.all(),
-                bound=federation.options.sort_bound,
-                ignored=work.state.ignored.get(ask.manager.id, frozenset()),
-            )
-            for ask in work.plan.asks
-        }
-
-    def run(self, work: Work, searches: Mapping[str, ManagerSearch]) -> PageRun:
-        """The streams of one page, not read yet."""
-        federation = self.federation
-        # One manager alone cannot hold copies of another's circles: nothing to tell apart.
-        merging = len(searches) > 1 and work.query.type == "CareTeam"
-        rule = CopyRule(federation.options.public_base, federation.origins.bases(), work.state.shown)
-        return PageRun(
-            sources=searches,
-            positions=work.state.positions,
-            watermark=restore(work.state.watermark),
-            size=work.state.size,
-            bound=federation.options.sort_bound,
-            copies=rule if merging else None,
-        )
-
     async def _page(self, work: Work) -> FederatedAnswer:
-        searches = self.searches(work)
-        run = self.run(work, searches)
+        searches = searches_of(self.federation, work)
+        run = page_run(self.federation, work, searches)
         taken = await run.read()
         gone = sorted(work.state.positions.keys() - run.streams.keys())
         issues = [*plan_issues(work.plan), *run.issues()]
@@ -220,7 +166,7 @@ class SearchService:
 
     async def _counted(self, work: Work) -> Counted:
         """An exact total by counting; unknown, and why, where it would cost too much or a manager failed."""
-        counted = await count_matches(self, work)
+        counted = await count_matches(self.federation, work)
         if counted.total is None and not counted.failures:
             limit = self.federation.options.count_bound
             return replace(counted, issues=(Issue("merge.total-unknown", {"limit": limit}),))
@@ -256,17 +202,6 @@ def _remembering(work: Work, searches: Mapping[str, ManagerSearch]) -> Work:
 def _denied(work: Work, absent: Sequence[Gestionnaire]) -> bool:
     """Whether the client takes nothing partial, and a manager that is needed for the whole is absent."""
     return work.context.preferences.partial is Partial.DENY and any(not one.optional for one in absent)
-
-
-def _ahead(ask: Ask, size: int) -> int:
-    """How many matches are asked for at a time: one more than the page, so that a tie at its end is seen to close.
-
-    Where they are sorted or sifted here many more are needed, and few requests for them.
-    """
-    sifted = bool(ask.plan.filters) and not (
-        {one.name for one in ask.plan.filters} <= {one.name for one in ask.plan.criteria}
-    )
-    return size + 1 if ask.skills.sort is True and not sifted else max(size + 1, SWEEP)
 
 
 def _refused(
