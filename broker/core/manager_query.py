@@ -98,7 +98,8 @@ def silently_ignored(self_url: str | None, criteria: Sequence[Criterion]) -> lis
     query = (self_url or "").partition("#")[0].partition("?")[2]  # any text at all: managers write it
     if not query:
         return []
-    used = {_stem(unquote_plus(pair.partition("=")[0])) for pair in query.split("&")}
+    names = [pair.partition("=")[0] for pair in query.split("&")]
+    used = {_stem(unquote_plus(name) if "%" in name or "+" in name else name) for name in names}
     return [criterion for criterion in criteria if _stem(criterion.name) not in used]
 
 

@@ -93,7 +93,7 @@ class Stream(Generic[T]):
 
     def feed(self, found: Sequence[Found[T]], next_url: str | None) -> None:
         """One more page of this manager, in its own order. The page is the one at `next_url` as it was before."""
-        page = _Page[T](self.next_url, self._tail if self.in_tail else None)
+        page: _Page[T] = _Page(self.next_url, self._tail if self.in_tail else None)
         if not self.in_tail and not self._collecting and not self._keeps_order(found):
             self.unsorted = True
             if self._fresh:

@@ -62,6 +62,10 @@ class Resolved:
     outcomes: tuple[bytes, ...] = ()
 
 
+NO_CHAINS = Resolved()
+"""Of a plan without chains."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Steps:
     """The searches that lead from the end of a chain to its first link, each to at most `limit` resources."""

@@ -17,7 +17,7 @@ from broker.core.routing import Ask
 from broker.core.sort_key import instant_prefix, is_newest_first, sort_prefix
 from broker.core.translation import in_public_terms
 from broker.errors import FailureKind, ManagerError
-from broker.federation.chains import Resolved, resolve_chains
+from broker.federation.chains import NO_CHAINS, Resolved, resolve_chains
 from broker.federation.context import RequestContext
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
@@ -106,6 +106,8 @@ class ManagerSearch:
 
     async def _chains(self) -> Resolved:
         """The chains that are followed here in steps, once for all pages."""
+        if self._resolved is None and not self.ask.plan.chains:
+            self._resolved = NO_CHAINS
         if self._resolved is None:
             self._resolved = await resolve_chains(
                 self.ask, self.query.type, self.calls, self.origin, self.context, self.bound
@@ -122,8 +124,10 @@ class ManagerSearch:
 
         Only a first page shows it: the `self` of a later one is an opaque link as often as not.
         """
-        shown = silently_ignored(bundle.self_url, native) if url is None else ()
-        self.ignored |= {criterion.name for criterion in shown}
+        if url is None:
+            self.ignored |= {criterion.name for criterion in silently_ignored(bundle.self_url, native)}
+        if not self.ignored:
+            return
         for criterion in native:
             if criterion.name not in self.ignored:
                 continue

@@ -58,7 +58,7 @@ class PageRun:
         """Read until the page is decided. Failures are kept by manager; never raised."""
         for slug, source in self.sources.items():
             position = self.positions.get(slug, Position())
-            stream = Stream[Entry](
+            stream: Stream[Entry] = Stream(
                 slug,
                 position,
                 sorts=source.sorts,

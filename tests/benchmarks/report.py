@@ -60,7 +60,7 @@ def show(report: Report, before: Report | None, console: Console) -> None:
     console.print(" · ".join(f"{name} {value}" for name, value in report.machine.items()), style="dim")
     console.print(_merge_table(report.merge, before.merge if before else {}))
     known = {(one.case, one.connections): one for one in before.search} if before else {}
-    for table in _search_tables(report.search, known):
+    for table in search_tables(report.search, known):
         console.print(table)
     console.print(
         "Times in ms. CPU: of the serving process for one request, user and system, the median of rounds in turns; "
@@ -94,7 +94,7 @@ def _merge_table(merge: Mapping[str, float], before: Mapping[str, float]) -> Tab
     return table
 
 
-def _search_tables(outcomes: Sequence[Outcome], before: Mapping[tuple[str, int], Outcome]) -> Iterator[Table]:
+def search_tables(outcomes: Sequence[Outcome], before: Mapping[tuple[str, int], Outcome]) -> Iterator[Table]:
     for case, group in groupby(outcomes, attrgetter("case")):
         table = _table(case)
         table.add_column("server", no_wrap=True)

@@ -1,0 +1,37 @@
+"""What a located search is measured against: a bare aiohttp proxy that passes one request on to one manager.
+
+Nothing is parsed, checked, bounded or named, and nobody is looked up. It runs on the broker's event loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import ClientSession, TCPConnector, web
+
+from tests.benchmarks.bare_fan_out import JSON
+from tests.benchmarks.children import main, say, serve_commands
+
+
+async def work(argument: Any) -> None:
+    base = argument["base"]
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
+
+        async def passed_on(request: web.Request) -> web.Response:
+            body = await request.read()
+            headers = {"Content-Type": request.headers["Content-Type"]}
+            async with session.post(f"{base}/CareTeam/_search", data=body, headers=headers) as response:
+                return web.Response(body=await response.read(), headers=JSON)
+
+        app = web.Application()
+        app.add_routes([web.post("/fhir/CareTeam/_search", passed_on)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        say({"port": runner.addresses[0][1]})
+        await serve_commands()
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    main(work)
