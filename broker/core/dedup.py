@@ -62,15 +62,16 @@ class CopyRule:
     """Which circles are copies, before it is known who answered.
 
     `bases` maps registered base addresses to slugs. `shown` maps a circle key to the public id under which an earlier
-    page showed it.
+    page showed it. `silent`: managers that need not be asked, known to hold no match: as good as answered.
     """
 
     public_base: str
     bases: Mapping[str, str]
     shown: Mapping[str, str]
+    silent: frozenset[str] = frozenset()
 
     def among(self, answering: frozenset[str]) -> Copies:
-        return Copies(self, answering)
+        return Copies(self, answering | self.silent)
 
 
 @dataclass(frozen=True, slots=True)

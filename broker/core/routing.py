@@ -16,6 +16,9 @@ from broker.core.query import Criterion, Include, SearchQuery
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
 from registry.model import Gestionnaire, Registered, Skills, Status
 
+NOT_HOLDER = "plan.not-holder"
+"""Why a manager is left out for which the index speaks."""
+
 
 class ManagerPlan(msgspec.Struct, frozen=True):
     """What one manager is asked, in its own ids, and what the broker does for it.
@@ -60,6 +63,11 @@ class Plan:
     left_out: tuple[LeftOut, ...]
     unable: tuple[Unable, ...]
 
+    @property
+    def silent(self) -> frozenset[str]:
+        """Managers for which the index has answered: they hold no match."""
+        return frozenset(one.manager.id for one in self.left_out if one.reason == NOT_HOLDER)
+
 
 def plan_search(
     query: SearchQuery,
@@ -82,7 +90,7 @@ def plan_search(
         manager = registered.gestionnaire
         elsewhere = located.leaves_out(manager.id) if located is not None else None
         if elsewhere is not None:
-            left_out.append(LeftOut(manager, "plan.not-holder", elsewhere))
+            left_out.append(LeftOut(manager, NOT_HOLDER, elsewhere))
             continue
         outcome = _plan_one(query, criteria, manager, skills_of(registered), public_base, aliases)
         match outcome:

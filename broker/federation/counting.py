@@ -54,8 +54,9 @@ _decode = msgspec.json.Decoder(_Total).decode
 async def count_matches(federation: Federation, work: Work) -> Counted:
     """The number of different matches over the managers asked.
 
-    First each is asked for its count alone. If at most one has any, that is the total. Else, within the bound, the
-    matches are read with nothing but what tells copies apart, and counted.
+    First each is asked for its count alone. If nobody has any, or one that is all there is, that is the total. Else,
+    within the bound, the matches are read with nothing but what tells copies apart, and counted: also those of a single
+    manager, for they may be replicas of what another says it has no more.
     """
     asks = {ask.manager.id: ask for ask in work.plan.asks}
     if not asks:
@@ -70,11 +71,13 @@ async def count_matches(federation: Federation, work: Work) -> Counted:
         return _failed(failures)
     known = {slug: answer for slug, answer in counts.items() if isinstance(answer, int)}
     holders = tuple(ask for slug, ask in asks.items() if known.get(slug, 1))
-    if len(known) == len(asks) and len(holders) <= 1:
+    silent = work.state.silent | {slug for slug, count in known.items() if not count}
+    alone = len(holders) == 1 and (not silent or work.query.type != "CareTeam")
+    if len(known) == len(asks) and (alone or not holders):
         return Counted(sum(known.values()))
     if sum(known.values()) > federation.options.count_bound:
         return Counted(None)
-    return await _enumerated(federation, work, holders)
+    return await _enumerated(federation, work, holders, silent)
 
 
 async def _own_count(ask: Ask, work: Work, federation: Federation) -> int | None:
@@ -93,7 +96,9 @@ async def _own_count(ask: Ask, work: Work, federation: Federation) -> int | None
     return None if silently_ignored(self_url, ask.plan.criteria) else counted.total
 
 
-async def _enumerated(federation: Federation, work: Work, asks: tuple[Ask, ...]) -> Counted:
+async def _enumerated(
+    federation: Federation, work: Work, asks: tuple[Ask, ...], silent: frozenset[str]
+) -> Counted:
     """The matches read page by page, with no more than tells copies apart."""
     lean = replace(
         work.query,
@@ -108,7 +113,7 @@ async def _enumerated(federation: Federation, work: Work, asks: tuple[Ask, ...])
         work,
         query=lean,
         plan=Plan(plain, (), ()),
-        state=PageState("search", lean.type, (), federation.options.count_bound),
+        state=PageState("search", lean.type, (), federation.options.count_bound, silent=silent),
     )
     run = page_run(federation, counting, searches_of(federation, counting, ahead=PAGE))
     taken = await run.read()

@@ -121,7 +121,7 @@ class PageRun:
         return self._single_total() if taken.total is None else taken.total
 
     def _single_total(self) -> int | None:
-        if len(self.sources) != 1 or self.failures or self.watermark != START:
+        if len(self.sources) != 1 or self.copies is not None or self.failures or self.watermark != START:
             return None
         slug, given = next(iter(self.totals.items()), ("", None))
         if given is None or given < sum(1 for _ in self.streams[slug].after(START)):

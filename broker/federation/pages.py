@@ -20,7 +20,8 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
     `kind`: `search` or `history`. `pairs`: the query in canonical names. `watermark`: the key of the last match given
     out (see `core.merge`). `positions`: a stream per manager asked, by slug. `shown`: circle keys already shown, to
     the public id under which they were (see `core.dedup`). `ignored`: criteria by name that a manager showed not to
-    apply, by slug. `first`, `previous`: tokens of those pages.
+    apply, by slug. `silent`: managers that were left out because the index says that they hold no match. `first`,
+    `previous`: tokens of those pages.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
     positions: dict[str, Position] = {}
     shown: dict[str, str] = {}
     ignored: dict[str, frozenset[str]] = {}
+    silent: frozenset[str] = frozenset()
     first: str | None = None
     previous: str | None = None
 

@@ -64,7 +64,7 @@ class SearchService:
             return refusal(503, [Issue("federation.no-manager")], context)
         plan = await self._plan(query, managers, await self._located(query))
         size = self.federation.options.default_count if query.count is None else query.count
-        state = PageState("search", query.type, tuple(query.pairs()), size)
+        state = PageState("search", query.type, tuple(query.pairs()), size, silent=plan.silent)
         work = Work(query, plan, state, None, context, {})
         if query.summary is Summary.COUNT or size == 0:
             return await self._count_only(work)

@@ -59,9 +59,11 @@ def searches_of(federation: Federation, work: Work, *, ahead: int | None = None)
 
 def page_run(federation: Federation, work: Work, searches: Mapping[str, ManagerSearch]) -> PageRun:
     """The streams of one page, not read yet."""
-    # One manager alone cannot hold copies of another's circles: nothing to tell apart.
-    merging = len(searches) > 1 and work.query.type == "CareTeam"
-    rule = CopyRule(federation.options.public_base, federation.origins.bases(), work.state.shown)
+    # One manager alone, and nobody else to speak of, holds no copies of another's circles: nothing to tell apart.
+    merging = (len(searches) > 1 or bool(work.state.silent)) and work.query.type == "CareTeam"
+    rule = CopyRule(
+        federation.options.public_base, federation.origins.bases(), work.state.shown, work.state.silent
+    )
     return PageRun(
         sources=searches,
         positions=work.state.positions,

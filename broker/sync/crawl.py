@@ -55,7 +55,7 @@ class Crawl:
     save: Save
 
     async def run(self, coverage: Coverage) -> Coverage:
-        """From where `coverage` says to the end. What comes back has no more to crawl."""
+        """From where `coverage` says to the end. What comes back, and is not kept yet, tells how many there were."""
         if self.reader.orders("CareTeam"):
             return await self._in_order(coverage)
         return await self._walk(coverage)
@@ -79,7 +79,8 @@ class Crawl:
                         count += 1
                 coverage = await self.save(replace(coverage, crawled=crawled, circles=count - len(here)))
         await self._check(coverage.total, count)
-        return await self.save(replace(coverage, circles=count))
+        # Not kept so: whoever goes on from `crawled` counts the last ones again.
+        return replace(coverage, circles=count)
 
     async def _check(self, total: int | None, count: int) -> None:
         """Fewer than there were: deleted on the way, or never shown."""

@@ -57,6 +57,7 @@ class Follower:
     _feed: Feed = field(init=False)
     _last: Coverage = field(init=False)
     _crawled: float | None = None  # `started` of the crawl that came to its end
+    _circles: int = 0  # that it counted
     _size: int = field(init=False)
     _unsorted: set[str] = field(default_factory=set)
     _unrecorded: set[str] = field(default_factory=set)
@@ -108,10 +109,13 @@ class Follower:
         if await self._must_begin(reader):
             await self._begin(reader)
         if self._last.state is CoverageState.CRAWLING and self._crawled != self._last.started:
-            await Crawl(reader, self.locator, self._save).run(self._last)
+            self._circles = (await Crawl(reader, self.locator, self._save).run(self._last)).circles
             self._crawled = self._last.started
         now = self.clock.now().timestamp()
-        await self._save(await self._feed.catch_up(reader, self._last, now))
+        coverage = await self._feed.catch_up(reader, self._last, now)
+        if self._last.state is CoverageState.CRAWLING:
+            coverage = replace(coverage, circles=self._circles)
+        await self._save(coverage)
         return self.options.poll
 
     def _know(self, registered: Registered) -> None:

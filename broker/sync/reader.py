@@ -102,7 +102,12 @@ class ManagerReader:
         )
 
     def way(self, resource_type: str) -> Way:
-        """Circles by their history, for deletions; Patients by search, which brings each once."""
+        """Circles by their history, for deletions; Patients by search, which brings each once.
+
+        Behind another broker are managers whose clocks differ: no one instant says what has been read of them all.
+        """
+        if self.calls.skills.broker is True:
+            return Way.NONE
         history = self.calls.skills.history_type is True and resource_type not in self.unrecorded
         if history and (resource_type == "CareTeam" or not self.orders(resource_type)):
             return Way.HISTORY

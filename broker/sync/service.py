@@ -133,27 +133,28 @@ class LocatorService:
         """
         if self._registered(slug).gestionnaire.status is not Status.ACTIVE:
             raise RequestError("registry.suspended", slug=slug)
-        asked = self.clock.now().timestamp()
-        end = self.clock.monotonic() + _NOTICED_WITHIN
         # A leader in the middle of a crawl may write over the wish at the instant it is made: it is made again.
-        while not await self._wished(slug, asked) and self.clock.monotonic() < end:
+        end = self.clock.monotonic() + _NOTICED_WITHIN
+        before: dict[int, float | None] = {}
+        while await self._wish(slug, before) and self.clock.monotonic() < end:
             await self.clock.sleep(_LOOK)
         return await self.of(slug)
 
-    async def _wished(self, slug: str, asked: float) -> bool:
-        """Say that nothing is known of a manager; True once its crawl has begun since."""
-        begun = True
+    async def _wish(self, slug: str, before: dict[int, float | None]) -> bool:
+        """Say that nothing is known of a manager; False where that is what is said already, or its crawl has begun.
+
+        `before`: by generation, when the crawl began that is to be made again.
+        """
+        wished = False
         for one in await self.locator.generations():
-            if not one.ours or one.dropping:
-                continue
             coverage = (await self.locator.coverage(one.number)).get(slug)
-            if coverage is None or (coverage.started or 0.0) >= asked:
+            if not one.ours or one.dropping or coverage is None or coverage.state is CoverageState.NONE:
                 continue
-            begun = False
-            if coverage.state is not CoverageState.NONE:
-                wish = replace(coverage, state=CoverageState.NONE, as_of=None)
-                await self.locator.save_coverage(slug, wish)
-        return begun
+            if before.setdefault(one.number, coverage.started) != coverage.started:
+                continue
+            wished = True
+            await self.locator.save_coverage(slug, replace(coverage, state=CoverageState.NONE, as_of=None))
+        return wished
 
     async def rotate_key(self) -> LocatorStatus:
         """Fill the index anew under the present secret, while what there is goes on answering; one at a time."""
@@ -219,7 +220,9 @@ def _home(pointer: Pointer) -> ConflictingHome:
 def _written(instant: float | None) -> str | None:
     if instant is None:
         return None
-    return dt.datetime.fromtimestamp(instant, dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return (
+        dt.datetime.fromtimestamp(instant, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def _problem(key: str, manager: Gestionnaire) -> LocatorProblem:

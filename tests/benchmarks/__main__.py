@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, its tables, and its figures as JSON.
 
-    python -m tests.benchmarks [--quick] [--json FILE] [--compare FILE]
+    python -m tests.benchmarks [--quick] [--only PART]… [--json FILE] [--compare FILE]
 
 It measures and does not judge: it fails only where something could not be measured.
 """
@@ -11,18 +11,54 @@ import argparse
 import datetime as dt
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from broker.commands.terminal import run
-from tests.benchmarks import bench_merge, bench_search
+from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory, bench_merge, bench_search
 from tests.benchmarks.report import Report, load, machine, save, show
+
+OnCase = Callable[[str], None]
+Part = Callable[[bool, OnCase], Any]
+
+
+def _merge(quick: bool, _: OnCase) -> dict[str, float]:
+    return bench_merge.run(60 if quick else 200)
+
+
+def _search(quick: bool, on_case: OnCase) -> list[bench_search.Outcome]:
+    return run(bench_search.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
+
+
+def _located(quick: bool, on_case: OnCase) -> bench_located.Located:
+    return run(bench_located.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
+
+
+def _memory(quick: bool, _: OnCase) -> dict[str, float]:
+    return bench_locator_memory.run(bench_locator_memory.CIRCLES // (10 if quick else 1))
+
+
+def _crawl(quick: bool, _: OnCase) -> dict[str, float]:
+    return bench_crawl.run(bench_crawl.CIRCLES // (5 if quick else 1))
+
+
+PARTS: Mapping[str, Part] = {
+    "merge": _merge,
+    "search": _search,
+    "located": _located,
+    "locator-memory": _memory,
+    "crawl": _crawl,
+}
+"""By the name of their field in the report, with `-` for `_`."""
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Benchmarks of the broker.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a rough picture")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be given again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench-results/INSTANT.json")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="show the change since an earlier run")
     return parser.parse_args()
@@ -34,12 +70,12 @@ def main() -> None:
     before = load(chosen.compare) if chosen.compare else None
     console = Console()
     now = dt.datetime.now(dt.UTC)
-    with console.status("merging …"):
-        merge = bench_merge.run(60 if chosen.quick else 200)
-    with console.status("searching …") as status:
-        effort = bench_search.QUICK if chosen.quick else bench_search.FULL
-        search = run(bench_search.run(effort, lambda name: status.update(f"{name} …")))
-    report = Report(now.isoformat(timespec="seconds"), chosen.quick, machine(), merge, search)
+    measured = {}
+    for name, part in PARTS.items():
+        if chosen.only is None or name in chosen.only:
+            with console.status(f"{name} …") as status:
+                measured[name.replace("-", "_")] = part(chosen.quick, status.update)
+    report = Report(now.isoformat(timespec="seconds"), chosen.quick, machine(), **measured)
     path = chosen.json or Path("bench-results") / f"{now:%Y%m%dT%H%M%SZ}.json"
     save(report, path)
     show(report, before, console)

@@ -1,6 +1,7 @@
 """What a located search is measured against: a bare aiohttp proxy that passes one request on to one manager.
 
-Nothing is parsed, checked, bounded or named, and nobody is looked up. It runs on the broker's event loop.
+Nothing is parsed, checked, bounded or named. With `redis` it reads two keys first, in one round trip, and makes nothing
+of them. It runs on the broker's event loop.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from typing import Any
 
 from aiohttp import ClientSession, TCPConnector, web
 
+from registry.redis_connection import connect
 from tests.benchmarks.bare_fan_out import JSON
 from tests.benchmarks.children import main, say, serve_commands
 
 
 async def work(argument: Any) -> None:
     base = argument["base"]
+    redis: Any = connect(argument["redis"]) if "redis" in argument else None
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
 
         async def passed_on(request: web.Request) -> web.Response:
             body = await request.read()
+            if redis is not None:
+                await redis.mget("bare-1", "bare-2")
             headers = {"Content-Type": request.headers["Content-Type"]}
             async with session.post(f"{base}/CareTeam/_search", data=body, headers=headers) as response:
                 return web.Response(body=await response.read(), headers=JSON)
@@ -31,6 +36,8 @@ async def work(argument: Any) -> None:
         say({"port": runner.addresses[0][1]})
         await serve_commands()
         await runner.cleanup()
+        if redis is not None:
+            await redis.aclose()
 
 
 if __name__ == "__main__":

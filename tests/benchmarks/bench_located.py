@@ -60,6 +60,7 @@ class Stage:
     located: Child
     everybody: Child
     bare: Child
+    reading: Child  # the bare proxy that reads Redis first
 
     async def upstream(self, broker: Child) -> float:
         """Requests to managers for one search, and the right answer to it."""
@@ -110,6 +111,7 @@ def _stage(stack: ExitStack) -> Stage:
         broker("located", locator=True),
         broker("everybody", locator=False),
         stack.enter_context(child(f"{_BENCH}.bare_proxy", {"base": bases[HOLDER]})),
+        stack.enter_context(child(f"{_BENCH}.bare_proxy", {"base": bases[HOLDER], "redis": redis})),
     )
 
 
@@ -126,19 +128,32 @@ async def run(effort: Effort, on_case: OnCase) -> Located:
 
 
 def _cases(on: Stage) -> list[Case]:
-    def case(name: str, broker: Child, *more: tuple[str, str]) -> Case:
-        bare = Side("bare proxy", on.bare, _search(on.bare.started["port"], *more))
-        return Case(name, Side("broker", broker, _search(_port(broker), *more)), bare, connections=1)
+    def side(name: str, server: Child, *more: tuple[str, str]) -> Side:
+        port = server.started["port"] if "port" in server.started else _port(server)
+        return Side(name, server, _search(port, *more))
 
-    search = case(f"located search, one holder among {MANAGERS}", on.located)
-    learning = ("_include", "CareTeam:subject")
+    include = ("_include", "CareTeam:subject")
+    name = f"located search, one holder among {MANAGERS}"
+    search = Case(name, side("broker", on.located), side("bare proxy", on.bare), 1, share=4.0)
     return [
-        replace(search, share=4.0),
-        replace(search, share=4.0, connections=16),
+        search,
+        replace(search, connections=16),
         replace(
-            case("the same with its Patient, learnt in passing", on.located, learning), share=4.0
+            search, name="against a proxy that reads Redis once too", theirs=side("proxy, Redis", on.reading)
         ),
-        case(f"the same without locator, {MANAGERS} asked", on.everybody),
+        Case(
+            "with its Patient, learnt in passing",
+            side("broker", on.located, include),
+            side("bare proxy", on.bare, include),
+            connections=1,
+            share=4.0,
+        ),
+        Case(
+            f"without the locator, {MANAGERS} asked",
+            side("broker", on.everybody),
+            side("bare proxy", on.bare),
+            connections=1,
+        ),
     ]
 
 
@@ -157,7 +172,7 @@ def main() -> None:
     console = Console()
     effort = QUICK if "--quick" in sys.argv else FULL
     located = run_loop(run(effort, lambda name: console.print(f"{name} …", style="dim")))
-    for table in search_tables(located.outcomes, {}):
+    for table in search_tables(located.outcomes, ()):
         console.print(table)
     console.print(note(located))
 

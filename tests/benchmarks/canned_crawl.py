@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from tests.benchmarks.bench_merge import _circle
-from tests.benchmarks.canned_managers import Serving, answer
+from tests.benchmarks.canned_managers import Manager, Serving, answer
 from tests.benchmarks.children import main, say, serve_commands
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -32,10 +32,10 @@ def _template(resource: dict[str, Any], mode: str) -> bytes:
     return entry.replace(_NUMBER.encode(), b"%(number)b").replace(_INSTANT.encode(), b"%(instant)b")
 
 
-class Crawled:
+class Crawled(Manager):
     """What the manager of `circles` circles answers."""
 
-    def __init__(self, circles: int) -> None:
+    def __init__(self, circles: int) -> None:  # of the other managers' nothing is used
         circle, patient = _circle(int(_NUMBER), random.Random(7), 0)[:2]
         patient["identifier"] = [
             {"system": "urn:oid:1.2.250.1.213.1.4.10", "value": f"INS-{_NUMBER}"},

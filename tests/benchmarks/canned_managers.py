@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -63,10 +63,14 @@ class Manager:
         return self.searched if request.startswith(b"POST ") or b"?" in request[:200] else self.read
 
 
+class Answering(Protocol):
+    def reply(self, request: bytes) -> bytes: ...
+
+
 class Serving(asyncio.Protocol):
     """One connection. A request is whole with its head and as many bytes as that announces."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Answering) -> None:
         self._manager = manager
         self._received = b""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import groupby
 from operator import attrgetter
@@ -15,6 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory
+from tests.benchmarks.bench_located import Located
 from tests.benchmarks.bench_search import Cost, Outcome
 
 MERGE_LIMIT = 1.5
@@ -23,17 +25,28 @@ MERGE_LIMIT = 1.5
 SEARCH_LIMIT = 1.6
 """Times the CPU of a bare fan-out, for a search of 13 managers with one circle each."""
 
+_TIMES = (
+    "Times in ms. CPU: of the serving process for one request, user and system, the median of rounds in turns; "
+    "“rounds”: the ratios of single ones."
+)
+
 _LIBRARIES = ("aiohttp", "msgspec", "orjson", "uvloop")
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`merge`: see `bench_merge.run`. `machine`: what the figures depend on."""
+    """What was measured; a part that was not chosen is empty. `machine`: what the figures depend on.
+
+    `merge`, `locator_memory`, `crawl`: see `run` of those benchmarks.
+    """
 
     made_at: str
     quick: bool
     machine: dict[str, str]
-    merge: dict[str, float]
-    search: list[Outcome]
+    merge: dict[str, float] = {}
+    search: list[Outcome] = []
+    located: Located | None = None
+    locator_memory: dict[str, float] = {}
+    crawl: dict[str, float] = {}
 
 
 def machine() -> dict[str, str]:
@@ -58,15 +71,21 @@ def load(path: Path) -> Report:
 def show(report: Report, before: Report | None, console: Console) -> None:
     """Print everything; beside each figure its change since `before`."""
     console.print(" · ".join(f"{name} {value}" for name, value in report.machine.items()), style="dim")
-    console.print(_merge_table(report.merge, before.merge if before else {}))
-    known = {(one.case, one.connections): one for one in before.search} if before else {}
-    for table in search_tables(report.search, known):
-        console.print(table)
-    console.print(
-        "Times in ms. CPU: of the serving process for one request, user and system, the median of rounds in turns; "
-        f"“rounds”: the ratios of single ones. Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.",
-        style="dim",
-    )
+    if report.merge:
+        console.print(_merge_table(report.merge, before.merge if before else {}))
+    if report.search:
+        for table in search_tables(report.search, before.search if before else ()):
+            console.print(table)
+        console.print(f"{_TIMES} Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.", style="dim")
+    if report.located:
+        earlier = before.located.outcomes if before and before.located else ()
+        for table in search_tables(report.located.outcomes, earlier):
+            console.print(table)
+        console.print(f"{_TIMES} {bench_located.note(report.located)}", style="dim")
+    if report.locator_memory:
+        console.print(_memory_table(report.locator_memory, before.locator_memory if before else {}))
+    if report.crawl:
+        bench_crawl.show(report.crawl, console)
 
 
 def _table(title: str) -> Table:
@@ -94,14 +113,29 @@ def _merge_table(merge: Mapping[str, float], before: Mapping[str, float]) -> Tab
     return table
 
 
-def search_tables(outcomes: Sequence[Outcome], before: Mapping[tuple[str, int], Outcome]) -> Iterator[Table]:
+def _memory_table(memory: Mapping[str, float], before: Mapping[str, float]) -> Table:
+    title = f"The locator's index: {memory['circles']:,.0f} circles, {bench_locator_memory.MANAGERS} managers"
+    table = _table(title)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in memory.items():
+        table.add_row(name, f"{value:,.1f}{_change(value, before.get(name))}")
+    table.caption = (
+        f"Goal: at most {bench_locator_memory.BUDGET:.0f} bytes_per_circle, for a million of them."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def search_tables(outcomes: Sequence[Outcome], before: Iterable[Outcome]) -> Iterator[Table]:
+    known = {(one.case, one.connections): one for one in before}
     for case, group in groupby(outcomes, attrgetter("case")):
         table = _table(case)
         table.add_column("server", no_wrap=True)
         for heading in ("clients", "CPU", "ratio", "rounds", "p50", "p95", "p99", "req/s"):
             table.add_column(heading, justify="right", no_wrap=True)
         for outcome in group:
-            earlier = before.get((case, outcome.connections))
+            earlier = known.get((case, outcome.connections))
             change = _change(outcome.ratio, earlier.ratio if earlier else None)
             spread = f"{outcome.ratio_min:.2f}–{outcome.ratio_max:.2f}{change}"
             clients = str(outcome.connections)
@@ -116,4 +150,4 @@ def _cells(cost: Cost, clients: str, ratio: str, spread: str) -> Iterator[str]:
 
 
 def _change(now: float, before: float | None) -> str:
-    return "" if before is None else f" ({(now / before - 1) * 100:+.0f} %)"
+    return "" if not before else f" ({(now / before - 1) * 100:+.0f} %)"

@@ -219,7 +219,7 @@ def everything() -> list[Identifier]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     before=st.lists(BEFORE, max_size=12),
     after=st.lists(AFTER, min_size=1, max_size=25),

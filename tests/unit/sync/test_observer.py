@@ -1,0 +1,98 @@
+"""What searches show in passing: learnt where it is whole, never at the search's cost, never over what is newer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from broker.core.bundle import Entry, read_searchset
+from broker.core.identity import Origin
+from broker.sync.observer import LocatorObserver
+from broker.sync.sightings import patients_among, sightings
+from tests.support.fake_clock import FakeClock, settle
+from tests.support.fake_locator import FakeLocator
+from tests.support.fhir_builders import INS, INS_TEST, bundle, care_team, patient
+
+ORIGIN = Origin("bre", "https://bre.example/fhir", "https://broker.example/fhir", "53", "Bretagne")
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"
+
+
+def page(*circles: dict[str, Any], patients: tuple[dict[str, Any], ...] = ()) -> list[Entry]:
+    body = orjson.dumps(bundle(circles, includes=patients))
+    return list(read_searchset(body, ORIGIN, "CareTeam", {}).entries)
+
+
+@pytest.fixture
+def locator() -> FakeLocator:
+    return FakeLocator(FakeClock())
+
+
+@pytest.fixture
+async def observer(locator: FakeLocator) -> AsyncIterator[LocatorObserver]:
+    made = LocatorObserver(locator, FakeClock(), bound=3)
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def holders(locator: FakeLocator, value: str = INS[0]) -> frozenset[str]:
+    return (await locator.holders([(INS_TEST, value)], [])).persons[INS_TEST, value]
+
+
+async def test_a_whole_page_is_learnt(locator: FakeLocator, observer: LocatorObserver) -> None:
+    observer.seen(page(care_team("c1"), patients=(patient("p1"),)))
+    await settle()
+    assert await holders(locator) == {"bre"}
+    assert observer.learnt == 1
+
+
+async def test_what_is_not_whole_is_left(locator: FakeLocator, observer: LocatorObserver) -> None:
+    part = patient("p1")
+    part["meta"]["tag"] = [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
+    ]
+    undated = patient("p1")
+    del undated["meta"]["lastUpdated"]
+    observer.seen(page(care_team("c1")))
+    observer.seen(page(care_team("c1"), patients=(part,)))
+    observer.seen(page(care_team("c1"), patients=(undated,)))
+    await settle()
+    assert observer.learnt == 0
+    assert locator.learnt == {}
+
+
+async def test_an_old_page_that_comes_late_undoes_nothing(
+    locator: FakeLocator, observer: LocatorObserver
+) -> None:
+    old = page(care_team("c1"), patients=(patient("p1", ins=INS[0], last_updated=EARLY),))
+    new = page(care_team("c1"), patients=(patient("p1", ins=INS[1], last_updated=LATE),))
+    await locator.learn(sightings(new[:1], patients_among(new)))
+    observer.seen(old)
+    await settle()
+    assert await holders(locator, INS[1]) == {"bre"}
+    assert await holders(locator, INS[0]) == frozenset()
+    await locator.forget("bre", "c1", at=2e9)
+    observer.seen(new)
+    await settle()
+    assert await holders(locator, INS[1]) == frozenset()
+
+
+async def test_a_full_queue_drops_and_counts(locator: FakeLocator, observer: LocatorObserver) -> None:
+    for _ in range(5):
+        observer.seen(page(care_team("c1"), patients=(patient("p1"),)))
+    assert observer.dropped == 2
+    await settle()
+    assert observer.learnt == 3
+
+
+async def test_a_store_that_is_down_costs_nothing(locator: FakeLocator, observer: LocatorObserver) -> None:
+    locator.down = True
+    observer.seen(page(care_team("c1"), patients=(patient("p1"),)))
+    await settle()
+    assert observer.dropped == 1
+    assert observer.learnt == 0
