@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from broker import __version__
-from broker.commands import gestionnaires, locator
+from broker.commands import gestionnaires, locator, sync
 from broker.commands.api_client import ApiError
 from broker.commands.demo import demo
 from broker.commands.sandbox import sandbox
@@ -49,6 +49,7 @@ app.command(epilog="Example: cds-broker search 'CareTeam?patient.family=Moreau&_
 app.command(epilog="Example: cds-broker explain 'CareTeam?patient=Patient/bre.patient-1'")(explain)
 app.add_typer(gestionnaires.app, name="gestionnaires")
 app.add_typer(locator.app, name="locator")
+app.add_typer(sync.app, name="sync")
 
 
 def main() -> None:

@@ -48,9 +48,10 @@ from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.locator_secret import previous_secrets
-from broker.observability.metrics import Figures, metrics_page
+from broker.observability.metrics import Figures, LocatorFigures, metrics_page
 from broker.ports import Clock
 from broker.settings import Settings
+from broker.sync.conflict_watch import ConflictWatch
 from broker.sync.keeper import LocatorKeeper
 from broker.sync.observer import LocatorObserver
 from broker.sync.options import SyncOptions
@@ -155,7 +156,7 @@ async def running_broker(
             if locating is None
             else SearchService(federation, locating.guide, locating.observer.seen)
         )
-        figures = Figures(managers, guard.states, None if locating is None else locating.guide)
+        figures = Figures(managers, guard.states, None if locating is None else locating.figures())
         reads = ReadService(federation)
         fhir = FhirRoutes(
             searches=searches,
@@ -193,7 +194,7 @@ async def running_broker(
         keeper = SkillsKeeper(managers, store, RedisLeases(redis, keys=keys), checker, clock)
         background = [managers.run(), keeper.run()]
         if locating is not None:
-            background += [locating.keeper.run(), locating.observer.run()]
+            background += [locating.keeper.run(), locating.observer.run(), locating.watch.run()]
         for work in background:
             task = asyncio.create_task(work)
             stack.push_async_callback(_cancelled, task)
@@ -228,6 +229,12 @@ class Locating:
     keeper: LocatorKeeper
     observer: LocatorObserver
     service: LocatorService
+    watch: ConflictWatch
+
+    def figures(self) -> LocatorFigures:
+        return LocatorFigures(
+            self.guide, lambda: self.watch.count, lambda: (self.observer.learnt, self.observer.dropped)
+        )
 
     def routes(self, federation: Federation, rules: RequestRules) -> Iterable[web.RouteDef]:
         yield from locator_routes(self.service)
@@ -266,7 +273,11 @@ def _locating(
         ),
     )
     return Locating(
-        guide, keeper, LocatorObserver(locator, clock), LocatorService(locator, managers, guide, clock)
+        guide,
+        keeper,
+        LocatorObserver(locator, clock),
+        LocatorService(locator, managers, guide, clock),
+        ConflictWatch(locator, clock),
     )
 
 

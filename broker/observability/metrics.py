@@ -20,28 +20,27 @@ from broker.ports import Managers
 from registry.model import Status
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LocatorFigures:
+    """`conflicts`: persons with two homes, None while not known. `passing`: sightings learnt from searches, and dropped."""
+
+    guide: LocatorGuide
+    conflicts: Callable[[], int | None]
+    passing: Callable[[], tuple[int, int]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # known by itself in Prometheus' registry
 class Figures(Collector):
-    """Where the figures come from. `guide` is None where there is no locator."""
+    """Where the figures come from. `locator` is None where there is none."""
 
     managers: Managers
     health: Callable[[], Mapping[str, ManagerHealth]]
-    guide: LocatorGuide | None
+    locator: LocatorFigures | None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._managers()
-        if self.guide is not None:
-            yield GaugeMetricFamily(
-                "cds_locator_up",
-                "1 while the locator answers; 0 while it is out and everybody is asked",
-                value=0 if self.guide.out else 1,
-            )
-            yield CounterMetricFamily(
-                "cds_locator_lookups", "Searches that asked the locator", value=self.guide.lookups
-            )
-            yield CounterMetricFamily(
-                "cds_locator_outages", "Look-ups that the locator did not answer", value=self.guide.outages
-            )
+        if self.locator is not None:
+            yield from _locator(self.locator)
 
     def _managers(self) -> Iterator[Metric]:
         active = GaugeMetricFamily("cds_manager_active", "1 where the manager is asked", labels=["manager"])
@@ -58,6 +57,25 @@ class Figures(Collector):
             in_flight.add_metric([slug], health.in_flight)
         yield closed
         yield in_flight
+
+
+def _locator(figures: LocatorFigures) -> Iterator[Metric]:
+    guide = figures.guide
+    yield GaugeMetricFamily(
+        "cds_locator_up",
+        "1 while the locator answers; 0 while it is out and everybody is asked",
+        value=0 if guide.out else 1,
+    )
+    yield CounterMetricFamily("cds_locator_lookups", "Searches that asked the locator", value=guide.lookups)
+    yield CounterMetricFamily(
+        "cds_locator_outages", "Look-ups that the locator did not answer", value=guide.outages
+    )
+    learnt, dropped = figures.passing()
+    yield CounterMetricFamily("cds_locator_learnt_in_passing", "Circles learnt from searches", value=learnt)
+    yield CounterMetricFamily("cds_locator_dropped_in_passing", "Pages not learnt from", value=dropped)
+    conflicts = figures.conflicts()
+    if conflicts is not None:
+        yield GaugeMetricFamily("cds_conflicts", "Persons with more than one home circle", value=conflicts)
 
 
 def metrics_page(figures: Figures) -> Callable[[], bytes]:

@@ -45,7 +45,7 @@ async def test_only_holders_are_asked(valkey: Valkey) -> None:
         "occ": circles("occ", range(3, 6)),
         "idf": circles("idf", range(6, 9)),
     }
-    async with over(valkey, held, locator=True, locator_poll=0.2) as (broker, boxes):
+    async with over(valkey, held, locator=True, locator_poll=0.2) as (broker, _):
         await covered(broker)
         everybody = await broker.bundle("CareTeam?status=active&_count=20")
         assert len(ids(everybody)) == 9
@@ -104,6 +104,12 @@ async def test_what_changes_is_followed(valkey: Valkey) -> None:
         assert ("merge.conflict", None) in outcome_codes(conflict)
         listed = await conflicts(broker)
         assert len(listed) == 1
+
+        async def counted() -> bool:
+            async with broker.http.get(broker.base_url.removesuffix("/fhir") + "/metrics") as response:
+                return "cds_conflicts 1.0" in await response.text()
+
+        await until(counted, seconds=15)
 
 
 async def conflicts(broker: Broker) -> list[Any]:

@@ -54,7 +54,9 @@ async def broker_over(valkey: Valkey, options: Mapping[str, SandboxOptions]) -> 
             seed = seed_region(region, CIRCLES, clock=SystemClock())
             box = await stack.enter_async_context(running_sandbox(seed, options=options[slug]))
             managers.append(Gestionnaire(slug, f"Gestionnaire {REGIONS[region]}", region, box.base_url))
-        yield await stack.enter_async_context(federation(valkey, *managers, checked=True))
+        yield await stack.enter_async_context(
+            federation(valkey, *managers, checked=True, search_deadline=30.0)
+        )
 
 
 @pytest.mark.timeout(300)

@@ -41,9 +41,9 @@ def test_the_commands_are_those_that_there_are(
 ) -> None:
     assert run(monkeypatch, "--help") == 0
     shown = capsys.readouterr().out
-    for command in ("serve", "demo", "sandbox", "gestionnaires", "search", "explain"):
+    for command in ("serve", "demo", "sandbox", "gestionnaires", "locator", "sync", "search", "explain"):
         assert f" {command} " in shown
-    for later in ("sync", "audit"):
+    for later in ("audit",):
         assert f" {later} " not in shown
 
 
