@@ -13,7 +13,7 @@ import msgspec
 
 from broker.core.identified import Located
 from broker.core.query import Criterion, Include, SearchQuery
-from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, translate
+from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, public_ids, translate
 from registry.model import Gestionnaire, Registered, Skills, Status
 
 NOT_HOLDER = "plan.not-holder"
@@ -86,13 +86,17 @@ def plan_search(
     left_out: list[LeftOut] = []
     unable: list[Unable] = []
     criteria = [(asked, id_chain_as_reference(asked, query.type)) for asked in query.criteria]
+    # A manager that public ids leave out has not answered for its replicas, whatever the index knows of it.
+    names_ids = any(public_ids(criterion) for _, criterion in criteria)
     for registered in managers:
         manager = registered.gestionnaire
         elsewhere = located.leaves_out(manager.id) if located is not None else None
-        if elsewhere is not None:
+        if elsewhere is not None and not names_ids:
             left_out.append(LeftOut(manager, NOT_HOLDER, elsewhere))
             continue
         outcome = _plan_one(query, criteria, manager, skills_of(registered), public_base, aliases)
+        if elsewhere is not None and not isinstance(outcome, LeftOut):
+            outcome = LeftOut(manager, NOT_HOLDER, elsewhere)
         match outcome:
             case Ask():
                 asks.append(outcome)

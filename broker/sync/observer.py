@@ -21,7 +21,12 @@ from registry.ports import Locator
 _log = logging.getLogger("broker.locator")
 
 _SUBSETTED = "SUBSETTED"
+_LATELY = 60.0  # seconds
+_REMEMBERED = 1000  # pages
 _PAUSE = 5.0  # seconds without learning after the store did not answer
+
+
+_Page = tuple[tuple[str, str | None, str | None], ...]
 
 
 class LocatorObserver:
@@ -33,6 +38,7 @@ class LocatorObserver:
         self._bound = bound
         self._waiting: deque[tuple[Entry, ...]] = deque()
         self._arrived = asyncio.Event()
+        self._lately: dict[_Page, float] = {}
         self.dropped = 0
         self.learnt = 0
 
@@ -41,8 +47,21 @@ class LocatorObserver:
         if len(self._waiting) >= self._bound:
             self.dropped += 1
             return
+        if self._seen_lately(entries):
+            return
         self._waiting.append(tuple(entries))
         self._arrived.set()
+
+    def _seen_lately(self, entries: Sequence[Entry]) -> bool:
+        """Whether the very same versions came a moment ago: the same search again teaches nothing, and costs a write."""
+        page = tuple((entry.public_id, entry.version_id, entry.last_updated) for entry in entries)
+        now = self._clock.monotonic()
+        if now < self._lately.get(page, 0.0):
+            return True
+        if len(self._lately) >= _REMEMBERED:
+            self._lately.clear()
+        self._lately[page] = now + _LATELY
+        return False
 
     async def run(self) -> None:
         """Learn what was seen, until cancelled."""

@@ -181,3 +181,12 @@ def test_only_who_is_covered_is_left_out_and_only_where_it_holds_nothing() -> No
     assert [(left.manager.id, left.reason, left.parameter) for left in found.left_out] == [
         ("bre", "plan.not-holder", "patient.identifier")
     ]
+
+
+def test_who_is_left_out_by_a_public_id_has_not_answered_by_the_index() -> None:
+    located = Located(frozenset({"bre", "occ"}), [("patient.identifier", frozenset({"occ"}))])
+    found = plan("patient.identifier=s|1&_id=occ.5", BRE, OCC, located=located)
+    assert [(left.manager.id, left.reason) for left in found.left_out] == [("bre", "plan.elsewhere")]
+    assert found.silent == frozenset()
+    plain = plan("patient.identifier=s|1", BRE, OCC, located=located)
+    assert plain.silent == {"bre"}

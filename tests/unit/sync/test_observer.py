@@ -83,8 +83,8 @@ async def test_an_old_page_that_comes_late_undoes_nothing(
 
 
 async def test_a_full_queue_drops_and_counts(locator: FakeLocator, observer: LocatorObserver) -> None:
-    for _ in range(5):
-        observer.seen(page(care_team("c1"), patients=(patient("p1"),)))
+    for number in range(5):
+        observer.seen(page(care_team(f"c{number}"), patients=(patient("p1"),)))
     assert observer.dropped == 2
     await settle()
     assert observer.learnt == 3
@@ -96,3 +96,15 @@ async def test_a_store_that_is_down_costs_nothing(locator: FakeLocator, observer
     await settle()
     assert observer.dropped == 1
     assert observer.learnt == 0
+
+
+async def test_the_same_page_again_is_not_written_again(
+    locator: FakeLocator, observer: LocatorObserver
+) -> None:
+    for _ in range(3):
+        observer.seen(page(care_team("c1"), patients=(patient("p1"),)))
+        await settle()
+    assert observer.learnt == 1
+    observer.seen(page(care_team("c1", version="2", last_updated=LATE), patients=(patient("p1"),)))
+    await settle()
+    assert observer.learnt == 2, "a new version is new"
