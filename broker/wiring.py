@@ -22,7 +22,7 @@ from broker.core.breaker import BreakerPolicy
 from broker.core.capability import federation_statement
 from broker.core.dialects import effective_skills
 from broker.core.fhir_schema import preload
-from broker.core.statement import BROKER_SOFTWARE
+from broker.core.statement import pseudonym
 from broker.federation.check import check
 from broker.federation.federation import Federation
 from broker.federation.history import HistoryService
@@ -265,7 +265,7 @@ def _locating(
         locator,
         clock,
         node=secrets.token_hex(8),
-        via=f"1.1 {BROKER_SOFTWARE}-{federation.options.federation_id}",
+        via=f"1.1 {pseudonym(federation.options.federation_id)}",
         options=SyncOptions(
             poll=settings.locator_poll,
             overlap=settings.locator_overlap,

@@ -9,7 +9,6 @@ All keys share a hash tag (`registry.redis_keys`), as Redis Cluster asks of a sc
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -151,7 +150,6 @@ class RedisGestionnaireStore:
             with store_errors():
                 await pubsub.subscribe(self._keys.changes)
             while True:
-                _heed_cancellation()
                 with store_errors():
                     # The bound only lets redis-py send its health check on a quiet line.
                     message = await pubsub.get_message(timeout=5.0)
@@ -193,10 +191,3 @@ def _joined(document: bytes, skills: bytes | None) -> Registered:
     return (
         registered if skills is None else msgspec.structs.replace(registered, skills=_skills.decode(skills))
     )
-
-
-def _heed_cancellation() -> None:
-    """End a task that was told to. redis-py loses a cancellation that comes while it connects, and goes on."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -22,6 +22,12 @@ FEDERATION_EXTENSION = "urn:cds-broker:federation"
 
 BROKER_SOFTWARE = "cds-broker"
 
+
+def pseudonym(federation_id: str) -> str:
+    """How a federation is named in the Via header of what its brokers pass on (RFC 9110, section 7.6.3)."""
+    return f"{BROKER_SOFTWARE}-{federation_id}"
+
+
 _MAX_ITEMS = 500
 _MAX_TEXT = 200
 

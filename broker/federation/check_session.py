@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from broker.core.manager_failure import failed, kind_of_status
-from broker.core.statement import BROKER_SOFTWARE
+from broker.core.statement import pseudonym
 from broker.errors import FailureKind, ManagerError
 from broker.federation.probe_pages import Page, read_page
 from broker.ports import Clock, ManagerAnswer, ManagerClient, ManagerRequest
@@ -54,7 +54,7 @@ class CheckSession:
         self._timeout = timeout
         self._end = clock.monotonic() + MAX_SECONDS
         # As the gateway names this federation to whom it passes requests on (RFC 9110, section 7.6.3).
-        self._pseudonym = f"{BROKER_SOFTWARE}-{federation_id}" if federation_id else None
+        self._pseudonym = pseudonym(federation_id) if federation_id else None
         self._broken = 0
         self._slots = asyncio.Semaphore(min(CONCURRENCY, manager.max_connections))
         self._headers = {"Accept": "application/fhir+json"}

@@ -14,6 +14,7 @@ from aiohttp import web
 from broker.core.media_type import Format, negotiate, parse_content_type
 from broker.core.outcome import language_of
 from broker.core.preferences import parse_prefer
+from broker.core.statement import pseudonym
 from broker.errors import RequestError
 from broker.federation.context import RequestContext
 from broker.ports import Clock
@@ -25,8 +26,7 @@ MAX_BROKERS = 5
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _FORM = "application/x-www-form-urlencoded"
-_OURS = "cds-broker-"
-_HOP = re.compile(rf"1\.[01] {_OURS}[A-Za-z0-9]{{1,64}}")
+_HOP = re.compile(rf"1\.[01] {pseudonym('')}[A-Za-z0-9]{{1,64}}")
 
 _USUAL = 200  # characters; a longer Accept is nobody's habit and is not remembered
 _negotiated = lru_cache(maxsize=128)(negotiate)
@@ -66,7 +66,7 @@ def _via(received: Sequence[str], federation_id: str) -> str:
     """The Via header to go on with (RFC 9110, section 7.6.3): brokers are named by their federation's id."""
     named = (_HOP.search(hop) for header in received for hop in header.split(","))
     hops = [hop[0] for hop in named if hop is not None]
-    own = f"1.1 {_OURS}{federation_id}"
+    own = f"1.1 {pseudonym(federation_id)}"
     if own in hops or len(hops) >= MAX_BROKERS:
         raise RequestError("federation.loop")
     return ", ".join([*hops, own])
