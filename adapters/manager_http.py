@@ -134,7 +134,7 @@ class HttpManagerClient:
         Also of kind refused, with nothing sent, where our own secret is missing.
         """
         if timeout <= 0:
-            raise failed(manager, FailureKind.TIMEOUT)
+            raise failed(manager, FailureKind.TIMEOUT, sent=False)
         started = self._clock.monotonic()
         # The one boundary at which foreign errors become ours. Their texts hold URLs: only their names are
         # kept.
@@ -145,7 +145,7 @@ class HttpManagerClient:
         except TimeoutError:
             raise failed(manager, FailureKind.TIMEOUT) from None
         except OutsideBaseError:
-            raise failed(manager, FailureKind.REDIRECT, detail="outside-base") from None
+            raise failed(manager, FailureKind.REDIRECT, sent=False, detail="outside-base") from None
         except _RedirectError as error:
             raise failed(manager, FailureKind.REDIRECT, status=error.status) from None
         except TooLargeError:
@@ -157,10 +157,11 @@ class HttpManagerClient:
         except ConfigurationError as error:
             tls = error.params.get("field") in ("tls_ca", "auth.cert_file")
             kind = FailureKind.UNREACHABLE if tls else FailureKind.REFUSED
-            raise failed(manager, kind, detail=str(error.params.get("field", ""))) from None
+            raise failed(manager, kind, sent=False, detail=str(error.params.get("field", ""))) from None
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             detail = type(error.__cause__ if isinstance(error, _ConnectionLostError) else error).__name__
-            raise failed(manager, FailureKind.UNREACHABLE, detail=detail) from None
+            sent = not isinstance(error, (aiohttp.ClientConnectorError, UnicodeError))
+            raise failed(manager, FailureKind.UNREACHABLE, sent=sent, detail=detail) from None
         return ManagerAnswer(status, headers, body, self._clock.monotonic() - started)
 
     async def _exchange(self, link: _Link, request: ManagerRequest) -> tuple[int, dict[str, str], bytes]:

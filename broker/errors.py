@@ -7,7 +7,24 @@ never what a client or a manager sent as data about a person.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One issue of an OperationOutcome: a row of `MESSAGES` and what fills its texts.
+
+    `params` of a `manager.…` row are `slug`, `name` and `region` (a TRE_R30 code or its name, else any text).
+    `severity` replaces the row's own. `expression` holds FHIRPaths into what the client sent.
+    """
+
+    key: str
+    params: Mapping[str, str | int | float] = field(default_factory=dict)
+    severity: str | None = None
+    expression: tuple[str, ...] = ()
+    diagnostics: str | None = None
 
 
 class BrokerError(Exception):
@@ -21,6 +38,14 @@ class BrokerError(Exception):
 
 class RequestError(BrokerError):
     """The client asked for something that cannot be honoured as it stands (4xx)."""
+
+
+class RefusedError(RequestError):
+    """What a client sent breaks several rules, or must be answered with more than one issue: all are told at once."""
+
+    def __init__(self, key: str, /, issues: Sequence[Issue], **params: str | int | float) -> None:
+        super().__init__(key, **params)
+        self.issues = tuple(issues)
 
 
 class ConfigurationError(BrokerError):
@@ -50,11 +75,21 @@ class FailureKind(StrEnum):
 
 
 class ManagerError(BrokerError):
-    """A manager did not give a usable answer. `status` is its HTTP status where there was one."""
+    """A manager did not give a usable answer. `status` is its HTTP status where there was one.
+
+    `sent`: whether it may have received the request. What was not sent did not happen; what was may have.
+    """
 
     def __init__(
-        self, kind: FailureKind, /, *, status: int | None = None, **params: str | int | float
+        self,
+        kind: FailureKind,
+        /,
+        *,
+        status: int | None = None,
+        sent: bool = True,
+        **params: str | int | float,
     ) -> None:
         super().__init__(f"manager.{kind.value}", **params)
         self.kind = kind
         self.status = status
+        self.sent = sent

@@ -20,9 +20,9 @@ import msgspec
 
 from adapters.sandbox import raw_json
 from adapters.sandbox.writes import Planned, Writer, Written
-from broker.core.outcome import Issue, issue_of
+from broker.core.outcome import issue_of
 from broker.core.search_parameters import TYPES
-from broker.errors import BrokerError, RequestError
+from broker.errors import BrokerError, Issue, RequestError
 
 _LINKS: Final = frozenset({"reference", "valueUri", "valueUrl", "valueOid", "valueUuid", "url", "uri", "div"})
 """Members that may hold a link to another entry: references, uris, and narratives (`href`, `src`)."""

@@ -10,8 +10,9 @@ from adapters.sandbox.reading import identity_of, kind_of
 from adapters.sandbox.search import Searcher
 from adapters.sandbox.store import Store, fhir_instant
 from adapters.sandbox.writes import Writer, Written
-from broker.core.outcome import Issue, language_of, outcome
+from broker.core.outcome import language_of, outcome
 from broker.core.preferences import Return
+from broker.errors import Issue
 
 
 class Writing:

@@ -7,15 +7,22 @@ from registry.model import Gestionnaire
 
 
 def failed(
-    manager: Gestionnaire, kind: FailureKind, /, *, status: int | None = None, detail: str = ""
+    manager: Gestionnaire,
+    kind: FailureKind,
+    /,
+    *,
+    status: int | None = None,
+    sent: bool = True,
+    detail: str = "",
 ) -> ManagerError:
-    """The error that says `manager` failed by `kind`.
+    """The error that says `manager` failed by `kind`. `sent`: it may have received the request.
 
     `detail` is for operators: never a URL, never a body.
     """
     return ManagerError(
         kind,
         status=status,
+        sent=sent,
         slug=manager.id,
         name=manager.name,
         region=manager.region,

@@ -8,14 +8,13 @@ with its translation beside it in the standard extension.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import orjson
 
 from broker.core.media_type import weighted
 from broker.core.messages import MESSAGES, text
-from broker.errors import BrokerError
+from broker.errors import BrokerError, Issue, RefusedError
 from registry.model import REGIONS, TRE_R30
 
 OUTCOME_SYSTEM: Final = "urn:cds-broker:outcome"
@@ -26,21 +25,6 @@ Language = Literal["fr", "en"]
 _UNKNOWN: Final = "internal"
 _BY_TAG: Final[Mapping[str, Language]] = {"fr": "fr", "en": "en", "*": "fr"}
 _REGION_CODES: Final = {code: code for code in REGIONS} | {name: code for code, name in REGIONS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One issue: a row of `MESSAGES` and what fills its texts.
-
-    `params` of a `manager.…` row are `slug`, `name` and `region` (a TRE_R30 code or its name, else any text).
-    `severity` replaces the row's own. `expression` holds FHIRPaths into what the client sent.
-    """
-
-    key: str
-    params: Mapping[str, str | int | float] = field(default_factory=dict)
-    severity: str | None = None
-    expression: tuple[str, ...] = ()
-    diagnostics: str | None = None
 
 
 def issue_of(error: BrokerError, *, severity: str | None = None) -> Issue:
@@ -72,6 +56,8 @@ def render_outcome(issues: Sequence[Issue], *, language: Language = "fr") -> byt
 
 def render_error(error: BrokerError, *, language: Language = "fr") -> bytes:
     """The body that goes with `status_of(error)`: a warning beside results is an error without any."""
+    if isinstance(error, RefusedError):
+        return render_outcome(error.issues, language=language)
     issue = issue_of(error)
     severe = MESSAGES[issue.key].severity in {"error", "fatal"}
     return render_outcome([issue if severe else issue_of(error, severity="error")], language=language)

@@ -10,10 +10,10 @@ from msgspec.structs import replace as change
 
 from broker.core.manager_failure import failed
 from broker.core.manager_query import Pairs, silently_ignored
-from broker.core.outcome import Issue, issue_of
+from broker.core.outcome import issue_of
 from broker.core.query import Summary, TotalMode
 from broker.core.routing import Ask, Plan
-from broker.errors import FailureKind, ManagerError
+from broker.errors import FailureKind, Issue, ManagerError
 from broker.federation.fan_out import fan_out
 from broker.federation.federation import Federation
 from broker.federation.manager_calls import ManagerCalls

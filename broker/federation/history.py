@@ -14,10 +14,9 @@ from broker.core.bundle_writer import write_history
 from broker.core.fhir_dates import date_range
 from broker.core.identity import Origin
 from broker.core.merge import Found, restore
-from broker.core.outcome import Issue
 from broker.core.preferences import Partial
 from broker.core.sort_key import instant_prefix
-from broker.errors import FailureKind, RequestError
+from broker.errors import FailureKind, Issue, RequestError
 from broker.federation.context import RequestContext
 from broker.federation.federation import Federation
 from broker.federation.history_bridge import HistoryBridge

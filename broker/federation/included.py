@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from broker.core.bundle import Entry
 from broker.core.include_paths import belonging
 from broker.core.merge import START, Found, Taken
-from broker.core.outcome import Issue
 from broker.core.query import SearchQuery
-from broker.errors import ManagerError
+from broker.errors import Issue, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.fan_out import fan_out
 from broker.federation.includes import IncludeFetcher

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from broker.core.outcome import OUTCOME_SYSTEM, Issue, render_outcome
+from broker.core.outcome import OUTCOME_SYSTEM, render_outcome
 from broker.core.routing import Plan
-from broker.errors import FailureKind, ManagerError
+from broker.errors import FailureKind, Issue, ManagerError
 from broker.federation.context import RequestContext
 from registry.model import Gestionnaire
 

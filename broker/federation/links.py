@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from broker.core.bundle import Entry
 from broker.core.dedup import circle_keys
 from broker.core.merge import Taken
-from broker.core.outcome import Issue
-from broker.errors import StoreError
+from broker.errors import Issue, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.page_run import PageRun
 from broker.federation.pages import PageKeeper, PageState

@@ -34,7 +34,7 @@ class ManagerCalls(msgspec.Struct, frozen=True):
         """Any exchange, within what is left of the request's time. The status is the caller's to judge."""
         remaining = context.remaining()
         if remaining <= 0:
-            raise failed(self.manager, FailureKind.TIMEOUT)
+            raise failed(self.manager, FailureKind.TIMEOUT, sent=False)
         return await self.client.send(self.manager, request, timeout=remaining)
 
     async def search(self, resource_type: str, pairs: Pairs, context: RequestContext) -> bytes:

@@ -122,7 +122,7 @@ class ManagerGuard:
         lane = self._lane(manager)
         epoch = lane.breaker.admit()
         if epoch is None:
-            raise failed(manager, FailureKind.BREAKER_OPEN)
+            raise failed(manager, FailureKind.BREAKER_OPEN, sent=False)
         own = manager.timeout or self._default_timeout
         budget = min(timeout, own)
         slots = lane.slots
@@ -131,7 +131,7 @@ class ManagerGuard:
             epoch = lane.breaker.admit()
             if epoch is None:
                 slots.release()
-                raise failed(manager, FailureKind.BREAKER_OPEN)
+                raise failed(manager, FailureKind.BREAKER_OPEN, sent=False)
         else:
             await slots.acquire()  # does not suspend
         lane.in_flight += 1
@@ -196,14 +196,14 @@ class ManagerGuard:
     async def _queue(self, lane: _Lane, slots: asyncio.Semaphore, budget: float) -> float:
         """Take a slot when one is free. The seconds waited, or `ManagerError` of kind busy."""
         if lane.waiting >= lane.manager.max_connections * _WAITERS_PER_CONNECTION:
-            raise failed(lane.manager, FailureKind.BUSY, detail="own-limit")
+            raise failed(lane.manager, FailureKind.BUSY, sent=False, detail="own-limit")
         started = self._clock.monotonic()
         lane.waiting += 1
         try:
             async with asyncio.timeout(min(budget, self._queue_wait)):
                 await slots.acquire()
         except TimeoutError:
-            raise failed(lane.manager, FailureKind.BUSY, detail="own-limit") from None
+            raise failed(lane.manager, FailureKind.BUSY, sent=False, detail="own-limit") from None
         finally:
             lane.waiting -= 1
         return self._clock.monotonic() - started

@@ -10,9 +10,9 @@ from broker.core.bundle import Entry
 from broker.core.dedup import CopyRule
 from broker.core.manager_failure import failed
 from broker.core.merge import START, Found, Merger, Position, Stream, Taken
-from broker.core.outcome import Issue, issue_of
+from broker.core.outcome import issue_of
 from broker.core.sort_key import Key
-from broker.errors import FailureKind, ManagerError
+from broker.errors import FailureKind, Issue, ManagerError
 from broker.federation.fan_out import fan_out
 from broker.federation.issues import manager_issue, relayed_issues, tells_partial
 from broker.federation.manager_search import FetchedPage

@@ -17,14 +17,13 @@ from broker.core.dedup import conflicts, home_of, is_replica
 from broker.core.identified import Located
 from broker.core.manager_query import shown_entries
 from broker.core.merge import Taken
-from broker.core.outcome import Issue
 from broker.core.persons import person_keys
 from broker.core.preferences import Partial
 from broker.core.query import SearchQuery, Summary, TotalMode
 from broker.core.query_parser import parse_search
 from broker.core.routing import Plan, plan_search
 from broker.core.translation import public_ids
-from broker.errors import RequestError
+from broker.errors import Issue, RequestError
 from broker.federation.context import RequestContext
 from broker.federation.counting import Counted, count_matches
 from broker.federation.federation import Federation

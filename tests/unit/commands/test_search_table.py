@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from broker.commands.search_table import explained_plan, issues_of, searchset_table
-from broker.core.outcome import Issue, outcome
+from broker.core.outcome import outcome
+from broker.errors import Issue
 from registry.model import TRE_R30
 
 

@@ -14,8 +14,8 @@ from lxml import etree
 
 from broker.core.fhir_schema import Kind, preload, resource_type, type_of
 from broker.core.fhir_xml import MAX_DEPTH, to_json, to_xml
-from broker.core.outcome import Issue, render_outcome
-from broker.errors import RequestError
+from broker.core.outcome import render_outcome
+from broker.errors import Issue, RequestError
 
 GUIDE = Path(__file__).parents[4] / "shared" / "ig" / "ans.fhir.fr.cds-2.0.1.tgz"
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'

@@ -9,7 +9,6 @@ from fhir.resources.R4B.operationoutcome import OperationOutcome
 from broker.core.messages import MESSAGES
 from broker.core.outcome import (
     OUTCOME_SYSTEM,
-    Issue,
     issue_of,
     language_of,
     outcome,
@@ -17,7 +16,7 @@ from broker.core.outcome import (
     render_outcome,
     status_of,
 )
-from broker.errors import BrokerError, FailureKind, ManagerError, RequestError
+from broker.errors import BrokerError, FailureKind, Issue, ManagerError, RequestError
 
 UNREACHABLE = ManagerError(
     FailureKind.TIMEOUT, slug="bre", name="GCS e-Santé Bretagne", region="Bretagne", detail="read"
