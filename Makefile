@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test check fix bench
+.PHONY: demo test soak check fix bench
 .DEFAULT_GOAL := test
 
 # Done again only when what is to be installed has changed. pip is quiet about what goes well, not about what fails.
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## five regions and the broker over them; ARGS=--check runs ever
 
 test: $(STAMP)  ## every test
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMP)  ## hundreds of rounds of kills and restarts; SOAK_SEED and SOAK_ROUNDS in the environment, about 20 minutes
+	@$(BIN)/python -m pytest -m soak -s $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

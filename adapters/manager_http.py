@@ -24,21 +24,22 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
 from adapters.credentials import authorization, has_rotating_secret, tls_context
 from adapters.gunzip import Gunzip, TooLargeError, UndecodableError
+from adapters.manager_exchange import Answering, Exchanges, Peer, written
 from adapters.manager_urls import ManagerAddress, OutsideBaseError
+from broker.core.form_text import form_text
 from broker.core.manager_failure import failed
 from broker.errors import ConfigurationError, FailureKind, RequestError
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
 from registry.model import Gestionnaire
 
 DEFAULT_MAX_BYTES = 16 * 1024 * 1024
-_LARGE_BODY = 1024 * 1024  # above, the library wants a file object, written in pieces
 _SECRET_LIFE = 30.0  # seconds after which a secret in a file is read again
 
 # Framing, connection and credentials belong to this client: a caller's values are not passed on.
@@ -62,10 +63,6 @@ _CANONICAL = {"accept": "Accept", "content-type": "Content-Type"}  # a name must
 _FORM = "application/x-www-form-urlencoded"
 
 
-class _ConnectionLostError(aiohttp.ClientError):
-    """The connection went away before any answer. No `ClientOSError`: the library would send a PUT again."""
-
-
 class _RedirectError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -78,13 +75,14 @@ class _Link:
 
     manager: Gestionnaire
     address: ManagerAddress
+    peer: Peer
     headers: Mapping[str, str]
     tls: ssl.SSLContext | bool
     good_until: float | None  # monotonic instant at which secrets are read again
 
 
 class HttpManagerClient:
-    """The `ManagerClient` port over one aiohttp session. Made and closed inside a running event loop.
+    """The `ManagerClient` port over kept connections. Made and closed inside a running event loop.
 
     `max_bytes` bounds one decompressed body. `keepalive` is how long (seconds) an idle connection is kept.
     """
@@ -104,18 +102,11 @@ class HttpManagerClient:
         self._user_agent = user_agent
         self._links: dict[str, _Link] = {}
         self._last_form: tuple[Sequence[tuple[str, str]], bytes] = ((), b"")
-        self._session = aiohttp.ClientSession(
-            # The guard bounds each manager; a bound here would let one hung manager starve the others.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive, ttl_dns_cache=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._exchanges = Exchanges(keepalive)
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
-        await self._session.close()
+        await self._exchanges.aclose()
 
     def forget(self, slug: str) -> None:
         """Drop what was prepared for a manager that was removed."""
@@ -152,16 +143,15 @@ class HttpManagerClient:
             raise failed(manager, FailureKind.TOO_LARGE) from None
         except UndecodableError:
             raise failed(manager, FailureKind.INVALID, detail="content-encoding") from None
-        except aiohttp.ClientResponseError as error:
+        except HttpProcessingError as error:
             raise failed(manager, FailureKind.INVALID, detail=type(error).__name__) from None
         except ConfigurationError as error:
             tls = error.params.get("field") in ("tls_ca", "auth.cert_file")
             kind = FailureKind.UNREACHABLE if tls else FailureKind.REFUSED
             raise failed(manager, kind, sent=False, detail=str(error.params.get("field", ""))) from None
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            detail = type(error.__cause__ if isinstance(error, _ConnectionLostError) else error).__name__
             sent = not isinstance(error, (aiohttp.ClientConnectorError, UnicodeError))
-            raise failed(manager, FailureKind.UNREACHABLE, sent=sent, detail=detail) from None
+            raise failed(manager, FailureKind.UNREACHABLE, sent=sent, detail=type(error).__name__) from None
         return ManagerAnswer(status, headers, body, self._clock.monotonic() - started)
 
     async def _exchange(self, link: _Link, request: ManagerRequest) -> tuple[int, dict[str, str], bytes]:
@@ -171,43 +161,33 @@ class HttpManagerClient:
         if request.form is not None:
             data = self._encoded(request.form)
             headers["Content-Type"] = _FORM
-        # The library replays a GET by itself, a POST never; what writes it must not replay.
-        replay = request.method == "POST" and _is_safe(request)
-        middlewares = () if _is_safe(request) else (_without_replay,)
+        sent = written(request.method, url, link.peer.host, headers, data)
+        replay = _is_safe(request)
         while True:
             try:
-                response = await self._session.request(
-                    request.method,
-                    url,
-                    headers=headers,
-                    data=BytesIO(data) if data and len(data) > _LARGE_BODY else data,
-                    allow_redirects=False,
-                    ssl=link.tls,
-                    middlewares=middlewares,
-                )
+                answering = await self._exchanges.send(link.peer, sent, bodiless=request.method == "HEAD")
                 break
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 if not replay or isinstance(error, aiohttp.ClientConnectorError):
                     raise
                 replay = False
         try:
-            status = response.status
+            status = answering.status
             if 300 <= status < 400 and status != 304:
                 raise _RedirectError(status)
-            return status, _answer_headers(response), await self._body(response)
+            return status, _answer_headers(answering.headers), await self._body(answering)
         finally:
-            # Read to its end, the connection is back in the pool and this does nothing; else it is closed.
-            response.close()
+            answering.close()
 
     def _encoded(self, form: Sequence[tuple[str, str]]) -> bytes:
         """The form as a body. The managers of one search are mostly sent the very same form, one after the other."""
         known, data = self._last_form
         if form is not known:
-            data = urlencode(form).encode("ascii")
+            data = form_text(form).encode("ascii")
             self._last_form = (form, data)
         return data
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: Answering) -> bytes:
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding in ("identity", ""):
             return await self._identity(response)
@@ -215,9 +195,9 @@ class HttpManagerClient:
             return await self._gzip(response)
         raise UndecodableError
 
-    async def _identity(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _identity(self, response: Answering) -> bytes:
         limit = self._max_bytes
-        if (response.content_length or 0) > limit:
+        if int(response.headers.get("Content-Length", 0)) > limit:
             raise TooLargeError
         content = response.content
         chunks: list[bytes] = []
@@ -229,7 +209,7 @@ class HttpManagerClient:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    async def _gzip(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _gzip(self, response: Answering) -> bytes:
         inflate = Gunzip(self._max_bytes)
         content = response.content
         while chunk := await content.readany():
@@ -252,13 +232,14 @@ class HttpManagerClient:
         except ValueError:
             raise ConfigurationError("registry.invalid", field="base_url", reason="not usable") from None
         value, context = await asyncio.to_thread(self._read_files, manager, known)
+        peer = known.peer if known else Peer(URL(manager.base_url), context)
         headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip"}
         headers["User-Agent"] = self._user_agent
         if value is not None:
             headers["Authorization"] = value
         rotates = has_rotating_secret(manager.auth)
         good_until = self._clock.monotonic() + _SECRET_LIFE if rotates else None
-        link = _Link(manager, address, headers, context, good_until)
+        link = _Link(manager, address, peer, headers, context, good_until)
         self._links[manager.id] = link
         return link
 
@@ -268,17 +249,6 @@ class HttpManagerClient:
         value = authorization(manager.auth, self._environ)
         # The context of a known link is kept: a new one would part with its open connections.
         return value, known.tls if known else tls_context(manager) or True
-
-
-async def _without_replay(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # no connection was made, and the library does not try again
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionLostError from error
 
 
 def _is_safe(request: ManagerRequest) -> bool:
@@ -300,8 +270,8 @@ def _headers(link: _Link, request: ManagerRequest) -> dict[str, str]:
     return headers
 
 
-def _answer_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+def _answer_headers(received: Mapping[str, str]) -> dict[str, str]:
+    headers = {name.lower(): value for name, value in received.items()}
     # They spoke of the body in transit.
     headers.pop("content-encoding", None)
     headers.pop("content-length", None)

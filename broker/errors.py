@@ -28,7 +28,12 @@ class Issue:
 
 
 class BrokerError(Exception):
-    """Root of everything the product raises on purpose."""
+    """Root of everything the product raises on purpose.
+
+    `location`: the public address of what is there in place of what was asked for (409).
+    """
+
+    location: str | None = None
 
     def __init__(self, key: str, /, **params: str | int | float) -> None:
         super().__init__(key, params)

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from broker.errors import ConfigurationError
+from registry.model import SLUG
 
 PREFIX = "CDS_"
 
@@ -163,6 +164,23 @@ class Settings(BaseSettings):
     search_deadline: Annotated[
         Seconds, _doc("seconds for a whole search", "secondes pour une recherche entière")
     ] = 5.0
+    write_deadline: Annotated[
+        Seconds, _doc("seconds for a whole write", "secondes pour une écriture entière")
+    ] = 10.0
+    write_settle: Annotated[
+        Seconds,
+        _doc(
+            "seconds between two looks at what became of a write that was not answered",
+            "secondes entre deux regards sur une écriture restée sans réponse",
+        ),
+    ] = 5.0
+    home: Annotated[
+        str | None,
+        _doc(
+            "manager of new resources that nothing else sends anywhere; unset: refused, with what is missing",
+            "gestionnaire des ressources nouvelles que rien d'autre n'oriente ; sinon refus motivé",
+        ),
+    ] = None
     probe_interval: Annotated[
         Seconds, _doc("seconds between probes of a failing manager", "secondes entre deux sondes d'une panne")
     ] = 5.0
@@ -208,6 +226,13 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")) or "?" in value or "#" in value:
             raise PydanticCustomError("public_url", "an absolute http(s) address without query")
         return value.rstrip("/")
+
+    @field_validator("home")
+    @classmethod
+    def _slug(cls, value: str | None) -> str | None:
+        if value is not None and SLUG.fullmatch(value) is None:
+            raise PydanticCustomError("slug", "a manager's id")
+        return value
 
     @field_validator("locator_secret", "locator_previous_secret")
     @classmethod
@@ -327,6 +352,7 @@ _FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
     "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
     "freshness": lambda _: "CDS_LOCATOR_FRESHNESS doit dépasser CDS_LOCATOR_POLL",
+    "slug": lambda _: "l'identifiant d'un gestionnaire",
     "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",
 }
 

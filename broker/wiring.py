@@ -23,6 +23,7 @@ from broker.core.capability import federation_statement
 from broker.core.dialects import effective_skills
 from broker.core.fhir_schema import preload
 from broker.core.statement import pseudonym
+from broker.core.structure import preload as preload_checks
 from broker.federation.check import check
 from broker.federation.federation import Federation
 from broker.federation.history import HistoryService
@@ -56,6 +57,7 @@ from broker.sync.keeper import LocatorKeeper
 from broker.sync.observer import LocatorObserver
 from broker.sync.options import SyncOptions
 from broker.sync.service import LocatorService
+from broker.wiring_writes import Writing, WritingParts
 from registry.alias_store import RedisAliasStore
 from registry.lease_store import RedisLeases
 from registry.locator import RedisLocator
@@ -156,7 +158,6 @@ async def running_broker(
             if locating is None
             else SearchService(federation, locating.guide, locating.observer.seen)
         )
-        figures = Figures(managers, guard.states, None if locating is None else locating.figures())
         reads = ReadService(federation)
         fhir = FhirRoutes(
             searches=searches,
@@ -168,17 +169,34 @@ async def running_broker(
                 version=__version__,
                 now=clock.now().isoformat(timespec="seconds"),
                 federation_id=own_id,
+                writes=True,
             ),
             rules=RequestRules(own_id, settings.search_deadline),
             clock=clock,
             max_count=settings.max_count,
             default_count=settings.default_count,
         )
+        writing = Writing.wired(
+            settings,
+            WritingParts(redis, keys, [secret, *previous_secrets(settings)], clock, own_id),
+            federation,
+            reads,
+            searches,
+            None if locating is None else locating.guide,
+        )
+        stack.push_async_callback(writing.detached.aclose)
+        figures = Figures(
+            managers,
+            guard.states,
+            None if locating is None else locating.figures(),
+            writing.figures(),
+        )
         app = build_app(
             [
                 # Before the reads: `$locate` would be taken for an id.
                 *(() if locating is None else locating.routes(federation, fhir.rules)),
                 *fhir.routes(),
+                *writing.routes.routes(),
                 *registry_routes(registry),
                 *registry_fhir_routes(registry),
                 *plan_routes(searches.explain, max_count=settings.max_count),
@@ -188,11 +206,12 @@ async def running_broker(
             max_request_bytes=settings.max_request_bytes,
         )
         await asyncio.to_thread(preload)  # the first answer in XML does not wait for imports
+        await asyncio.to_thread(preload_checks)  # nor the first write
         broker = RunningBroker(settings, settings.base_url, store, managers, registry, guard)
         await managers.refresh()
         await broker.load_file()
         keeper = SkillsKeeper(managers, store, RedisLeases(redis, keys=keys), checker, clock)
-        background = [managers.run(), keeper.run()]
+        background = [managers.run(), keeper.run(), writing.settler.run()]
         if locating is not None:
             background += [locating.keeper.run(), locating.observer.run(), locating.watch.run()]
         for work in background:

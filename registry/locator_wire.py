@@ -13,6 +13,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from registry.locator_scripts import FLOOR, LEAD, LINKS, MARK, REPLACE
 from registry.redis_connection import RedisClient, store_errors
+from registry.redis_reader import SharedReader
 
 EDITS_PER_SCRIPT = 64
 """So that no script holds the server for more than a millisecond or so."""
@@ -33,13 +34,13 @@ class LocatorWire:
     def __init__(self, client: RedisClient) -> None:
         self._client: Any = client  # redis-py types its commands as sync-or-async unions
         self._cluster = isinstance(client, RedisCluster)
+        self._reader = None if isinstance(client, RedisCluster) else SharedReader(client)
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """One round trip. One server reads all at one instant, the nodes of a cluster each at its own."""
+        if self._reader is not None:
+            return await self._reader.read(keys)
         with store_errors():
-            if not self._cluster:
-                answers: list[bytes | None] = await self._client.mget(keys)
-                return answers
             return await self._piped([("GET", key) for key in keys])
 
     async def run(self, script: str, edits: Sequence[Edit]) -> dict[int, Any]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from registry.locator_model import Coverage, Generation, Identifier, Pointer, Sighting
 from registry.model import Gestionnaire, Registered, Skills
+from registry.write_model import Begun, Due, Name, Taken
 
 
 class GestionnaireStore(Protocol):
@@ -142,4 +143,97 @@ class Locator(Protocol):
         self, number: int, *, progress: Progress | None = None, grace: float = 5.0
     ) -> None:
         """Ask it no more, wait `grace` seconds for who is writing to it, delete it in small batches. May be repeated."""
+        ...
+
+
+class WriteLog(Protocol):
+    """Claims on names, and what was sent but not settled. Every method may raise `StoreError`.
+
+    A *claim* keeps a name for one writer. It is taken before anything is sent and ends by itself, so that a writer that
+    dies leaves nothing behind. An *intent* says what is about to be sent. Recording it makes its claims last until
+    `finish`, because from then on only finding out what happened may free the names. The writer finishes its own
+    intent; where it dies, or cannot tell what came of it, the intent becomes due and a settler finishes it.
+
+    Every method is one step, also across names, and one round trip. All times are seconds from now by the store's own
+    clock: those of the nodes do not matter. Tokens grow, also over a store that was lost.
+
+    A store that loses claims or intents (emptied, a failover before replication) lets a second writer in. So a name's
+    claim saves no look at the managers, and two circles of one person are found as a conflict.
+    """
+
+    async def claim(self, names: Sequence[Name], *, seconds: float) -> int | Taken:
+        """All of the names or none, for `seconds`; the token of the claim, or who is in the way.
+
+        A kept result is not in the way; the claim clears it.
+        """
+        ...
+
+    async def intend(
+        self, intent: str, blob: bytes, *, names: Sequence[Name] = (), token: int | None = None, due: float
+    ) -> bool:
+        """Record an intent under an id that was never used before; it becomes due in `due` seconds.
+
+        With a token: False, and nothing recorded, unless that claim still holds every one of the names; they last
+        until `finish` now. Without: the names, if any, are claimed at once, as lastingly; False where one is taken.
+
+        Send nothing without a True, and nothing later than the intent is due: a settler may be looking by then.
+        """
+        ...
+
+    async def finish(
+        self,
+        intent: str | None,
+        *,
+        names: Sequence[Name] = (),
+        token: int | None = None,
+        result: bytes | None = None,
+        keep: float = 0,
+    ) -> bool:
+        """Clear the intent and its claims; leave `result` under each name for `keep` seconds.
+
+        Without an intent: clear what `claim` gave, given its names and token; not what has become an intent's. With
+        one, `names` may be left out while it is there: it knows its own. (That is what costs a second round trip.)
+
+        False where a later holder has one of the names, or has left its result there: that name is left as it is, and
+        what we wrote may not be the only one. May be repeated.
+        """
+        ...
+
+    async def look(self, names: Sequence[Name]) -> tuple[int | None, bytes | None]:
+        """The token that holds the first of the names that is held, and the first result that is kept."""
+        ...
+
+    async def due(self, *, limit: int, lease: float) -> Sequence[Due]:
+        """Intents whose time has come, the longest due first, each to one caller for `lease` seconds.
+
+        After that it is due again: finish or postpone it before.
+        """
+        ...
+
+    async def postpone(self, intent: str, *, seconds: float, blob: bytes | None = None) -> None:
+        """Due again in `seconds`, with what was learnt so far in a new blob. One that is finished stays so."""
+        ...
+
+    async def pending(self) -> tuple[int, float | None]:
+        """How many intents there are, and the age in seconds of the oldest."""
+        ...
+
+
+class IdempotencyStore(Protocol):
+    """Answers to requests that carried an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07).
+
+    `key`: a keyed digest of caller and header. `fingerprint`: of the request. `owner`: this very request, an id of its
+    own. Every method may raise `StoreError`, is one step and one round trip, and may be repeated.
+    """
+
+    async def begin(self, key: bytes, fingerprint: bytes, *, owner: str, seconds: int) -> Begun:
+        """Whose turn it is. A fresh key counts as running for `seconds` at most."""
+        ...
+
+    async def finish(self, key: bytes, owner: str, blob: bytes, *, seconds: int) -> bool:
+        """Keep the answer for `seconds`. False, and nothing kept, where the key is no more this owner's."""
+        ...
+
+    async def abandon(self, key: bytes, owner: str) -> None:
+        """Nothing was done: the key is as if it had never been used. An answer, or another's key, stays."""
         ...

@@ -70,3 +70,38 @@ class RedisKeys:
     def locator_bucket(self, generation: int, kind: str, bucket: int, tag: int) -> str:
         """String: records (`registry.locator_records`). `kind`: p, c or r. `tag`: 0–255, one slot each."""
         return f"{self.prefix}:{{l{tag:02x}}}:{generation:x}{kind}{bucket:x}"
+
+    # Claims and intents share one hash tag: each of their scripts touches several.
+
+    @property
+    def write_token(self) -> str:
+        """Number: the last token of a claim."""
+        return f"{self.prefix}:{{writes}}:token"
+
+    def write_name(self, name: bytes) -> str:
+        """Hash, with expiry until it is an intent's: t token, n nonce, i intent; or t token, r kept result."""
+        return f"{self.prefix}:{{writes}}:name:{name.hex()}"
+
+    @property
+    def write_intents(self) -> str:
+        """Hash: intent → its token, how often it was handed out, its names."""
+        return f"{self.prefix}:{{writes}}:intents"
+
+    @property
+    def write_blobs(self) -> str:
+        """Hash: intent → what its writer has to say, sealed."""
+        return f"{self.prefix}:{{writes}}:blobs"
+
+    @property
+    def write_due(self) -> str:
+        """Sorted set: intents by when they are due, milliseconds since the epoch by the server's clock."""
+        return f"{self.prefix}:{{writes}}:due"
+
+    @property
+    def write_begun(self) -> str:
+        """Sorted set: intents by when they were recorded, likewise."""
+        return f"{self.prefix}:{{writes}}:begun"
+
+    def idempotency(self, key: bytes) -> str:
+        """Hash with expiry: f fingerprint, o owner; b the answer, sealed, once there is one."""
+        return f"{self.prefix}:idempotency:{key.hex()}"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from registry.redis_keys import RedisKeys
+from tests.support.kafka_server import KafkaServer, kafka_or_skip
 from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
 
-NEEDING = ("node", "guide")
+NEEDING = ("node", "guide", "kafka")
 """Markers of the tests that need more than the machine may have."""
 
 
@@ -43,6 +44,14 @@ def valkey_cluster() -> Iterator[str]:
     """URL of a server in cluster mode."""
     with cluster_of_one() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """One real Kafka for the whole run. A test that kills or pauses it brings it back."""
+    server = kafka_or_skip(tmp_path_factory.mktemp("kafka"))
+    yield server
+    server.stop()
 
 
 @pytest.hookimpl(wrapper=True)

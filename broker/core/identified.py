@@ -33,7 +33,10 @@ class Located:
         """The criterion for which a manager cannot hold a match; None: it may, or nobody knows."""
         if slug not in self.covered:
             return None
-        return next((name for name, slugs in self.holders if slug not in slugs), None)
+        for name, slugs in self.holders:
+            if slug not in slugs:
+                return name
+        return None
 
 
 def identified(query: SearchQuery) -> list[Identified]:

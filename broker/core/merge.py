@@ -226,8 +226,8 @@ class Merger(Generic[T]):
     def wanted(self) -> list[Stream[T]]:
         """The streams to read further before the page can be given; none: it can be taken."""
         open_streams = [stream for stream in self.streams if not stream.exhausted]
-        if not open_streams:
-            return []
+        if not open_streams or not any(stream.started for stream in self.streams):
+            return open_streams  # before anything was read, anything may come first
         chosen = self._chosen()
         last = chosen[self._size - 1][0] if 0 < self._size <= len(chosen) else None
         if self._size == 0:

@@ -47,6 +47,8 @@ class Preferences:
 
     def applied(self, honoured: Iterable[str]) -> str:
         """The value of `Preference-Applied` (RFC 7240, section 3): what was stated, of what the answer honours."""
+        if not self.stated:
+            return ""
         values = {
             "handling": str(self.handling),
             "partial": str(self.partial),
@@ -60,6 +62,7 @@ class Preferences:
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WAIT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _KNOWN = ("handling", "partial", "wait", "return", "uniqueness")
+_NONE = Preferences()
 
 
 def parse_prefer(header_values: Sequence[str]) -> Preferences:
@@ -67,6 +70,8 @@ def parse_prefer(header_values: Sequence[str]) -> Preferences:
 
     Raises `RequestError` request.bad-preference, naming the known one whose value it cannot have.
     """
+    if not header_values:
+        return _NONE
     stated: dict[str, str] = {}
     for header in header_values:
         for item in split_unquoted(header, ","):

@@ -15,6 +15,7 @@ from broker.core.search_parameters import DATE_PREFIXES, TYPES, ParamType
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SPECIAL = re.compile(r"\\([,$|\\])")
+_LITERAL = re.compile(r"([,$\\])")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 _DATE = re.compile(
@@ -61,6 +62,11 @@ def split_or(value: str) -> tuple[str, ...]:
 def unescape(value: str) -> str:
     """The value meant: `\\,`, `\\$`, `\\|` and `\\\\` without their backslash; any other backslash stays."""
     return _SPECIAL.sub(r"\1", value)
+
+
+def escape(value: str) -> str:
+    """A literal as a search value writes it. Pipes stay: here both spellings are read as the separator."""
+    return _LITERAL.sub(r"\\\1", value)
 
 
 def plain_pipes(value: str) -> str:

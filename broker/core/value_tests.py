@@ -83,6 +83,8 @@ def split_token(value: str) -> tuple[str | None, str]:
 
 
 def _split_pipe(value: str) -> tuple[str, str, str]:
+    if "\\" not in value:
+        return value.partition("|")
     position = 0
     while position < len(value):
         if value[position] == "|":

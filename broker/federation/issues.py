@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from broker.core.outcome import OUTCOME_SYSTEM, render_outcome
+from broker.core.reported import remarks, told_in
 from broker.core.routing import Plan
 from broker.errors import FailureKind, Issue, ManagerError
 from broker.federation.context import RequestContext
 from registry.model import Gestionnaire
-
-MAX_RELAYED = 20
-"""Issues of one manager that are passed on; more would drown the others'."""
-
-_MAX_TEXT = 300
-_ADDRESS = re.compile(r"\w+://\S+")
-_LONG_NUMBER = re.compile(r"\d[\dAB ]{6,}\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +21,7 @@ class FederatedAnswer:
     body: bytes
 
 
-class _Coding(msgspec.Struct):
-    system: str | None = None
-    code: str | None = None
-
-
-class _Details(msgspec.Struct):
-    text: str | None = None
-    coding: list[_Coding] = []
-
-
-class _Issue(msgspec.Struct):
-    severity: str = "warning"
-    diagnostics: str | None = None
-    details: _Details | None = None
-
-
-class _Outcome(msgspec.Struct):
-    issue: list[_Issue] = []
-
-
-_decode = msgspec.json.Decoder(_Outcome).decode
-_SEVERITY = {"fatal": "warning", "error": "warning", "warning": "warning"}
-"""A manager's error beside its results is a warning of the whole."""
+_PARTIAL = frozenset({"fatal", "error", "warning"})
 
 _WHOLE = frozenset({"manager.unsorted", "manager.suspended"})
 """What a broker may say of its managers that takes nothing from its results."""
@@ -65,39 +34,19 @@ def manager_issue(key: str, manager: Gestionnaire, **more: str) -> Issue:
 
 def relayed_issues(body: bytes, manager: Gestionnaire) -> list[Issue]:
     """What a manager says in an OperationOutcome of its own, said to be its words; a broker names its regions so."""
-    try:
-        told = _decode(body).issue[:MAX_RELAYED]
-    except msgspec.DecodeError:
-        return []
-    return [
-        replace(
-            manager_issue("manager.reported", manager),
-            severity=_SEVERITY.get(one.severity, "information"),
-            diagnostics=_harmless((one.details and one.details.text) or one.diagnostics or ""),
-        )
-        for one in told
-    ]
+    return remarks(body, {"slug": manager.id, "name": manager.name, "region": manager.region})
 
 
 def tells_partial(body: bytes) -> bool:
     """Whether the outcome of a broker among the managers says that one of its own did not answer in full."""
-    try:
-        told = _decode(body).issue
-    except msgspec.DecodeError:
-        return False
     return any(
-        coding.system == OUTCOME_SYSTEM
-        and (coding.code or "").startswith("manager.")
-        and coding.code not in _WHOLE
-        and one.severity in _SEVERITY
-        for one in told
-        for coding in (one.details.coding if one.details else ())
+        system == OUTCOME_SYSTEM
+        and (code or "").startswith("manager.")
+        and code not in _WHOLE
+        and one.severity in _PARTIAL
+        for one in told_in(body)
+        for system, code in one.codes
     )
-
-
-def _harmless(text: str) -> str | None:
-    """A manager's own words, shortened: servers like to repeat addresses and identifiers in them."""
-    return _LONG_NUMBER.sub("…", _ADDRESS.sub("…", text))[:_MAX_TEXT].strip() or None
 
 
 def plan_issues(plan: Plan) -> list[Issue]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
 from broker.core.bundle import Entry
 from broker.core.dedup import circle_keys
+from broker.core.form_text import form_text
 from broker.core.merge import Taken
 from broker.errors import Issue, StoreError
 from broker.federation.context import RequestContext
@@ -57,7 +57,7 @@ class PageLinks:
         """Without `next`."""
         if self.token is None:
             pairs = self.state.pairs
-            return [("self", f"{self.address}?{urlencode(pairs)}" if pairs else self.address)]
+            return [("self", f"{self.address}?{form_text(pairs)}" if pairs else self.address)]
         links = [("self", self._page(self.token))]
         if self.state.first is not None:
             links.append(("first", self._page(self.state.first)))

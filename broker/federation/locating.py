@@ -35,6 +35,7 @@ class LocatorGuide:
     outages: int = 0
     lookups: int = 0
     _silent_until: float = field(default=0.0)
+    _judged: tuple[Mapping[str, Coverage], frozenset[str], float] | None = field(default=None)
 
     @property
     def out(self) -> bool:
@@ -64,8 +65,18 @@ class LocatorGuide:
         return await self.locator.pointers(persons, circles)
 
     def covered(self, coverage: Mapping[str, Coverage]) -> frozenset[str]:
-        """The managers of which the index holds everything, as of a moment ago at most."""
-        return frozenset(slug for slug, one in coverage.items() if self.is_fresh(one))
+        """The managers of which the index holds everything, as of a moment ago at most.
+
+        The index gives the same coverage to every search until something in it changes: it is judged once, and good
+        until the first of its managers is no longer fresh.
+        """
+        now = self.clock.now().timestamp()
+        if self._judged is not None and self._judged[0] is coverage and now <= self._judged[2]:
+            return self._judged[1]
+        fresh = {slug: one.as_of or 0.0 for slug, one in coverage.items() if self.is_fresh(one)}
+        slugs = frozenset(fresh)
+        self._judged = (coverage, slugs, min(fresh.values(), default=now) + self.freshness)
+        return slugs
 
     def is_fresh(self, coverage: Coverage) -> bool:
         if coverage.state is not CoverageState.COMPLETE or coverage.as_of is None:

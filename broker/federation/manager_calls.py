@@ -37,22 +37,28 @@ class ManagerCalls(msgspec.Struct, frozen=True):
             raise failed(self.manager, FailureKind.TIMEOUT, sent=False)
         return await self.client.send(self.manager, request, timeout=remaining)
 
-    async def search(self, resource_type: str, pairs: Pairs, context: RequestContext) -> bytes:
+    async def search(
+        self,
+        resource_type: str,
+        pairs: Pairs,
+        context: RequestContext,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         """A searchset's bytes. By `POST _search` where the manager takes it, so that no INS is in a URL.
 
-        A manager not known to take it, or not, is tried by GET where nobody is named by the criteria.
+        `headers` are sent too. A manager not known to take it, or not, is tried by GET where nobody is named by the
+        criteria.
         """
+        sent = context.headers() if headers is None else {**context.headers(), **headers}
         if self._by_post():
             answer = await self.send(
-                ManagerRequest("POST", f"{resource_type}/_search", form=pairs, headers=context.headers()),
-                context,
+                ManagerRequest("POST", f"{resource_type}/_search", form=pairs, headers=sent), context
             )
             if answer.status not in _NO_POST or self.skills.post_search or names_a_person(pairs):
                 return self._body(answer)
         return self._body(
-            await self.send(
-                ManagerRequest("GET", resource_type, query=pairs, headers=context.headers()), context
-            )
+            await self.send(ManagerRequest("GET", resource_type, query=pairs, headers=sent), context)
         )
 
     def _by_post(self) -> bool:

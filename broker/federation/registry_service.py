@@ -102,7 +102,7 @@ class RegistryService:
         except ManagerError as error:
             region = REGIONS.get(gestionnaire.region, gestionnaire.region)
             named = {"name": gestionnaire.name, "region": region} | error.params
-            raise ManagerError(error.kind, status=error.status, **named) from error
+            raise ManagerError(error.kind, status=error.status, sent=error.sent, **named) from error
         await self._store.save_skills(slug, skills)
         await self._changed()
         return await self.get(slug)

@@ -116,7 +116,8 @@ class SearchService:
         pages = self._links(_remembering(work, searches))
         links, told = await pages.make(run, taken, work.context, copies=run.copies is not None)
         issues += told
-        await work.context.within(self.federation.remember(work.aliases))
+        if work.aliases:
+            await work.context.within(self.federation.remember(work.aliases))
         matches = shown_entries(work.query, [found.item for found in taken.found])
         body = write_searchset(
             self.federation.options.public_base,

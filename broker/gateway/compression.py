@@ -27,5 +27,7 @@ async def compressed(request: web.Request, handler: Handler) -> web.StreamRespon
 
 def takes_gzip(accept_encoding: str) -> bool:
     """Whether the header names gzip, or everything, with a quality above 0; a coding named counts before `*`."""
+    if not accept_encoding:
+        return False
     qualities = {item.value: item.quality for item in weighted(accept_encoding)}
     return next((qualities[name] > 0 for name in ("gzip", "x-gzip", "*") if name in qualities), False)

@@ -74,7 +74,8 @@ def _via(received: Sequence[str], federation_id: str) -> str:
 
 def format_of(request: web.Request) -> Format:
     """JSON or XML: `_format` overrides Accept."""
-    asked, accept = request.query.get("_format"), request.headers.get("Accept")
+    asked = request.query.get("_format") if request.rel_url.raw_query_string else None
+    accept = request.headers.get("Accept")
     if len(asked or "") + len(accept or "") > _USUAL:
         return negotiate(asked, accept)
     return _negotiated(asked, accept)
@@ -99,6 +100,8 @@ async def form_pairs(request: web.Request, rules: RequestRules) -> list[tuple[st
 
 
 def _pairs(text: str, rules: RequestRules) -> list[tuple[str, str]]:
+    if not text:
+        return []
     try:
         return parse_qsl(
             text, keep_blank_values=True, errors="surrogateescape", max_num_fields=rules.max_parameters

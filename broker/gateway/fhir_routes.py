@@ -44,10 +44,10 @@ class FhirRoutes:
     default_count: int
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """In order: fixed segments before variable ones."""
+        """In order: fixed segments before variable ones, and of these first what is asked for most."""
+        yield web.post("/fhir/{type}/_search", self.search_by_form)
         yield web.get("/fhir/metadata", self.metadata)
         yield web.get("/fhir/{type}", self.search)
-        yield web.post("/fhir/{type}/_search", self.search_by_form)
         yield web.get("/fhir/{type}/_history", self.history_of_type)
         yield web.get("/fhir/{type}/{id}", self.read)
         yield web.get("/fhir/{type}/{id}/_history", self.history_of_circle)

@@ -29,6 +29,15 @@ class LocatorFigures:
     passing: Callable[[], tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WriteFigures:
+    """`pending`: writes that were sent and not finished, and the age of the oldest in seconds, as of the last look.
+    `settled`: how many of them this worker settled, by how."""
+
+    pending: Callable[[], tuple[int, float | None]]
+    settled: Callable[[], Mapping[str, int]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # known by itself in Prometheus' registry
 class Figures(Collector):
     """Where the figures come from. `locator` is None where there is none."""
@@ -36,9 +45,12 @@ class Figures(Collector):
     managers: Managers
     health: Callable[[], Mapping[str, ManagerHealth]]
     locator: LocatorFigures | None
+    writes: WriteFigures | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._managers()
+        if self.writes is not None:
+            yield from _writes(self.writes)
         if self.locator is not None:
             yield from _locator(self.locator)
 
@@ -76,6 +88,20 @@ def _locator(figures: LocatorFigures) -> Iterator[Metric]:
     conflicts = figures.conflicts()
     if conflicts is not None:
         yield GaugeMetricFamily("cds_conflicts", "Persons with more than one home circle", value=conflicts)
+
+
+def _writes(figures: WriteFigures) -> Iterator[Metric]:
+    pending, oldest = figures.pending()
+    yield GaugeMetricFamily(
+        "cds_writes_pending", "Writes that were recorded and whose end is not known yet", value=pending
+    )
+    yield GaugeMetricFamily("cds_writes_oldest_seconds", "Age of the oldest of them", value=oldest or 0)
+    settled = CounterMetricFamily(
+        "cds_writes_settled", "Writes of which somebody else had to find out what became", labels=["outcome"]
+    )
+    for how, count in figures.settled().items():
+        settled.add_metric([how], count)
+    yield settled
 
 
 def metrics_page(figures: Figures) -> Callable[[], bytes]:

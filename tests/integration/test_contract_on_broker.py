@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.seed import seed_region
 from registry.model import REGIONS, Gestionnaire
+from tests.contract.gestionnaire.people import CIRCLE_SYSTEM
 from tests.support.federation import Broker, federation
 from tests.support.valkey import Valkey
 
@@ -27,6 +29,10 @@ CIRCLES = 9
 """Of each manager. Fewer than the suite looks at in all, so that it looks at circles of each."""
 
 REGION = {"bre": "53", "idf": "11", "cor": "94"}
+SUITES_DEPARTMENT = "35"
+"""Where the people live that the suite makes: their manager gets them, and is the default home of carers, who have no
+address. So what the suite writes is held in one place, as it is by a lone manager."""
+
 ABLE = dict.fromkeys(REGION, SandboxOptions())
 LACKING = {
     "bre": SandboxOptions(max_page=5, getpages_links=True, no_type_history=True, uuid_versions=True),
@@ -47,38 +53,73 @@ LACKING = {
 
 
 @asynccontextmanager
-async def broker_over(valkey: Valkey, options: Mapping[str, SandboxOptions]) -> AsyncIterator[Broker]:
+async def broker_over(
+    valkey: Valkey, options: Mapping[str, SandboxOptions], home: str, **settings: Any
+) -> AsyncIterator[Broker]:
     async with AsyncExitStack() as stack:
         managers = []
         for slug, region in REGION.items():
             seed = seed_region(region, CIRCLES, clock=SystemClock())
             box = await stack.enter_async_context(running_sandbox(seed, options=options[slug]))
-            managers.append(Gestionnaire(slug, f"Gestionnaire {REGIONS[region]}", region, box.base_url))
+            name = f"Gestionnaire {REGIONS[region]}"
+            territory = (SUITES_DEPARTMENT,) if slug == home else ()
+            managers.append(Gestionnaire(slug, name, region, box.base_url, territory=territory))
         yield await stack.enter_async_context(
-            federation(valkey, *managers, checked=True, search_deadline=30.0)
+            federation(
+                valkey,
+                *managers,
+                checked=True,
+                home=home,
+                search_deadline=30.0,
+                write_deadline=30.0,
+                **settings,
+            )
         )
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("options", [ABLE, LACKING], ids=["able", "lacking"])
+async def test_the_broker_reads_as_a_manager(valkey: Valkey, options: Mapping[str, SandboxOptions]) -> None:
+    """Over circles of each manager, nothing being written."""
+    async with broker_over(valkey, options, "bre") as broker:
+        status, shown = await put_to_the_suite(broker.base_url, "--read-only")
+    kept(status, shown, tests=200)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("options", "home"),
+    [(ABLE, "bre"), (LACKING, "bre"), (LACKING, "idf"), (LACKING, "cor")],
+    ids=["able", "lacking-bre", "lacking-idf", "lacking-cor"],
+)
 async def test_the_broker_keeps_the_managers_contract(
-    valkey: Valkey, options: Mapping[str, SandboxOptions]
+    valkey: Valkey, options: Mapping[str, SandboxOptions], home: str
 ) -> None:
-    async with broker_over(valkey, options) as broker:
+    """All of it, writing included: what is written goes to one manager, and each is asked for it."""
+    async with broker_over(valkey, options, home, locator=True) as broker:
         status, shown = await put_to_the_suite(broker.base_url)
+        circles = [entry["resource"] for page in await broker.pages("CareTeam") for entry in page["entry"]]
+    kept(status, shown, tests=285)
+    assert "deselected" not in shown, "the suite did not write"
+    written = [circle["id"] for circle in circles if circle["identifier"][0]["system"] == CIRCLE_SYSTEM]
+    assert len(written) > 15, "what the suite wrote is not held"
+    assert {public_id.partition(".")[0] for public_id in written} == {home}
+
+
+def kept(status: int | None, shown: str, *, tests: int) -> None:
     print(shown)
     assert status == 0, shown[-20_000:]
     passed = re.search(r"(\d+) passed", shown)
     assert passed is not None, "no result"
-    assert int(passed[1]) > 200, "the suite did not run whole"
+    assert int(passed[1]) > tests, "the suite did not run whole"
     assert " skipped" not in shown, "the seeds leave something unillustrated"
 
 
-async def put_to_the_suite(base_url: str) -> tuple[int | None, str]:
-    """Exit code and output of the suite, read-only, against an address."""
+async def put_to_the_suite(base_url: str, *more: str) -> tuple[int | None, str]:
+    """Exit code and output of the suite against an address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "tests/contract/gestionnaire", "-q", "-p", "no:cacheprovider"),
-        *("--gestionnaire-url", base_url, "--read-only"),
+        *("--gestionnaire-url", base_url, *more),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

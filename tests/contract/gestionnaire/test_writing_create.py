@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .client import FHIR_JSON, FHIR_XML, Gestionnaire, Json, key, refused, target_of
-from .people import FINESS, People
+from .people import People
 from .test_metadata import resource as stated
 from .world import World, create_resource, token
 
@@ -155,12 +155,15 @@ async def test_a_conditional_create_creates_once(gestionnaire: Gestionnaire, peo
 async def test_a_conditional_create_that_several_meet_is_refused(
     gestionnaire: Gestionnaire, people: People
 ) -> None:
-    sent = people.organization(f"Cabinet {people.token}")
-    for _ in range(2):
-        await create_resource(gestionnaire, sent)
-    value = f"{FINESS}|{sent['identifier'][0]['value']}"
-    answer = await gestionnaire.send(
-        "POST", "Organization", body=sent, headers={"If-None-Exist": f"identifier={value}"}
-    )
-    refused(answer, 412)
-    assert answer.media_type == FHIR_JSON
+    """Two structures of one name and of two identifiers: a server may hold no more than one of each identifier."""
+    name = f"Cabinet {people.token}"
+    held = [await create_resource(gestionnaire, people.organization(name)) for _ in range(2)]
+    sent = people.organization(name)
+    both = ",".join(token(one["identifier"][0]) for one in held)
+    for condition in (f"name:exact={name}", f"identifier={both}"):
+        answer = await gestionnaire.send(
+            "POST", "Organization", body=sent, headers={"If-None-Exist": condition}
+        )
+        refused(answer, 412)
+        assert answer.media_type == FHIR_JSON
+    assert await gestionnaire.search_all("Organization", [("identifier", token(sent["identifier"][0]))]) == []

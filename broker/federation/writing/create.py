@@ -1,0 +1,259 @@
+"""Flux 1a and 1b: creating an actor or a circle (federation, section 4; FHIR R4, http.html#create, #ccreate)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import orjson
+
+from broker.core.business_identifier import strongest_identifier, token_criterion
+from broker.core.condition import ids_in_condition, inward_condition, read_condition
+from broker.core.departments import departments_of
+from broker.core.entry import Entry
+from broker.core.query import SearchQuery
+from broker.core.query_parser import parse_search
+from broker.core.references import named_by
+from broker.core.translation import Dialogue
+from broker.core.write_meta import localised
+from broker.errors import Issue, ManagerError, RefusedError, RequestError
+from broker.federation.context import RequestContext
+from broker.federation.writing.desk import WANTED, Desk, known_person
+from broker.federation.writing.evidence import content_digest
+from broker.federation.writing.records import (
+    Asked,
+    Claim,
+    Intent,
+    Marker,
+    Step,
+    Target,
+    WriteAnswer,
+    stated_identifiers,
+)
+from broker.federation.writing.rendering import refused_by_manager, written
+from broker.federation.writing.sending import Sent, unknown
+from broker.federation.writing.uniqueness import SecondCircleError
+from broker.ports import ManagerRequest
+from registry.locator_model import Identifier
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateService:
+    desk: Desk
+
+    async def create(self, asked: Asked, context: RequestContext) -> WriteAnswer:
+        """One resource, created at its home, or found there by a condition. Raises `BrokerError`."""
+        if asked.type == "CareTeam":
+            return await self._circle(asked, context)
+        return await self._actor(asked, context)
+
+    # --- circles
+
+    async def _circle(self, asked: Asked, context: RequestContext) -> WriteAnswer:
+        existing = await self._existing_circle(asked, context)
+        if existing is not None:
+            return existing
+        patient = await self.desk.subject(asked.content, "CareTeam.subject", context)
+        target, _ = self.desk.home(
+            asked.content,
+            asked.stated_home,
+            await self._departments(asked.content, patient, context),
+            [("CareTeam", "create")],
+        )
+        try:
+            claim = await self.desk.uniqueness.claim(known_person(asked.content, patient), context)
+        except SecondCircleError:
+            # What a condition asks for may have been made a moment ago, by the very one who was in the way.
+            existing = await self._existing_circle(asked, context)
+            if existing is not None:
+                return existing
+            raise
+        return await self._created(asked, target, claim, patient, context, ())
+
+    async def _departments(
+        self, content: dict[str, Any], patient: Entry | None, context: RequestContext
+    ) -> Sequence[str]:
+        """Of the person's address, then of the organisations that manage the circle. Only asked where it matters: a circle
+        with a Patient of ours belongs where that is."""
+        if patient is not None:
+            return departments_of(orjson.loads(patient.raw))
+        found: list[str] = []
+        for one in content.get("managingOrganization") or ():
+            reference = one.get("reference") if isinstance(one, dict) else None
+            named = named_by(reference, self.desk.public_base) if isinstance(reference, str) else None
+            held = None if named is None else await self.desk.actor(named.type, named.public_id, context)
+            found += () if held is None else departments_of(orjson.loads(held.raw))
+        return found
+
+    async def _existing_circle(self, asked: Asked, context: RequestContext) -> WriteAnswer | None:
+        """What If-None-Exist finds, in the whole federation."""
+        if asked.if_none_exist is None:
+            return None
+        look = await self.desk.uniqueness.searched(_query(asked.if_none_exist), context)
+        if len(look.circles) > 1:
+            raise RequestError("request.several-matches")
+        if look.circles:
+            found = await self.desk.actor("CareTeam", str(look.circles[0]["id"]), context)
+            return None if found is None else self._answer(found, 200, {}, asked, context)
+        if look.unsure and not context.preferences.accept_risk:
+            raise RefusedError("write.uniqueness-unsure", [Issue("write.uniqueness-unsure"), *look.unsure])
+        return None
+
+    # --- actors
+
+    async def _actor(self, asked: Asked, context: RequestContext) -> WriteAnswer:
+        target, _ = self.desk.home(
+            asked.content, asked.stated_home, departments_of(asked.content), [(asked.type, "create")]
+        )
+        identifier = strongest_identifier(asked.content)
+        pairs = await self._condition(asked, identifier, target)
+        names = (
+            () if identifier is None else self.desk.claims.actor_names(target.slug, asked.type, identifier)
+        )
+        claim = await self.desk.claims.take(names, context, _unexpected)
+        try:
+            found = await self._existing_actor(asked, pairs, identifier, target, context)
+        except BaseException:
+            await self.desk.uniqueness.release(claim)
+            raise
+        if found is not None:
+            await self.desk.uniqueness.release(claim)
+            return self._answer(found, 200, {}, asked, context)
+        return await self._created(asked, target, claim, None, context, pairs)
+
+    async def _condition(self, asked: Asked, identifier: Identifier | None, target: Target) -> Pairs:
+        """Under what condition an actor is created, in its manager's terms: the client's, else by its identifier."""
+        if asked.if_none_exist is None:
+            return parse_qsl(token_criterion(*identifier)) if identifier is not None else []
+        criteria = read_condition(asked.type, asked.if_none_exist)
+        aliases = await self.desk.federation.resolved(ids_in_condition(asked.type, criteria))
+        origin = target.origin
+        dialogue = Dialogue(origin.slug, origin.region, origin.public_base, aliases)
+        try:
+            own = inward_condition(asked.type, asked.if_none_exist, dialogue)
+        except RequestError as error:
+            if (
+                error.key == "condition.foreign"
+            ):  # it names a resource of another manager: nobody here can match
+                return []
+            raise
+        return parse_qsl(own.partition("?")[2] or own)
+
+    async def _existing_actor(
+        self,
+        asked: Asked,
+        pairs: Pairs,
+        identifier: Identifier | None,
+        target: Target,
+        context: RequestContext,
+    ) -> Entry | None:
+        """The actor that makes the creation needless. Managers are not trusted to look themselves: not all do."""
+        if not pairs:
+            return None
+        aliases: dict[str, str] = {}
+        evidence = self.desk.evidence
+        if asked.if_none_exist is None and identifier is not None:
+            found = await evidence.all_by_identifier(asked.type, identifier, target, context, aliases)
+        else:
+            found = await evidence.matching(asked.type, pairs, target, context, aliases)
+            if len(found) > 1:
+                raise RequestError("request.several-matches")
+        await self.desk.federation.remember(aliases)
+        return min(found, key=lambda one: (one.last_updated or "", one.local_id), default=None)
+
+    # --- both
+
+    async def _created(
+        self,
+        asked: Asked,
+        target: Target,
+        claim: Claim,
+        patient: Entry | None,
+        context: RequestContext,
+        pairs: Pairs | tuple[()],
+    ) -> WriteAnswer:
+        desk = self.desk
+        try:
+            body = localised(await desk.prepared(asked.body, target, context), target.origin, None)
+        except BaseException:
+            await desk.uniqueness.release(claim)
+            raise
+        condition = {"If-None-Exist": urlencode(pairs, quote_via=quote)} if pairs else {}
+        identifiers = stated_identifiers(asked.content.get("identifier"))
+        step = Step(
+            asked.type,
+            identifier=strongest_identifier(asked.content) or (identifiers[0] if identifiers else None),
+            content=content_digest(body),
+        )
+        request = ManagerRequest(
+            "POST", asked.type, headers={**context.headers(), **WANTED, **condition}, body=body
+        )
+        aliases: dict[str, str] = {}
+        sent = await desk.sending.send(
+            target, request, Intent(target.slug, (step,), replay=asked.replay), claim, context, aliases
+        )
+        return await self._concluded(asked, sent, target, patient, context, aliases)
+
+    async def _concluded(
+        self,
+        asked: Asked,
+        sent: Sent,
+        target: Target,
+        patient: Entry | None,
+        context: RequestContext,
+        aliases: dict[str, str],
+    ) -> WriteAnswer:
+        desk, status, stated = self.desk, 201, {}
+        if sent.answer is not None:
+            if sent.answer.status not in (200, 201):
+                await desk.sending.finish(sent)
+                return refused_by_manager(sent.answer, target, context)
+            status, stated = sent.answer.status, dict(sent.answer.headers)
+        try:
+            entry = await self._entry(asked.type, sent, target, context, aliases)
+        except ManagerError:
+            raise unknown(target) from None  # it was written; the settler learns what
+        await desk.federation.remember(aliases)
+        if asked.type != "CareTeam":
+            await desk.sending.finish(sent)
+        elif await desk.learnt(entry, patient):
+            await desk.sending.finish(sent, Marker(entry.public_id, target.slug))
+        return self._answer(entry, status, stated, asked, context)
+
+    async def _entry(
+        self, resource_type: str, sent: Sent, target: Target, context: RequestContext, aliases: dict[str, str]
+    ) -> Entry:
+        if sent.found is not None:
+            return sent.found.entry
+        if sent.answer is None:
+            raise RequestError("internal")
+        return await self.desk.written_entry(sent.answer, resource_type, None, target, context, aliases)
+
+    def _answer(
+        self, entry: Entry, status: int, stated: dict[str, str], asked: Asked, context: RequestContext
+    ) -> WriteAnswer:
+        return written(
+            entry,
+            status=status,
+            public_base=self.desk.public_base,
+            stated=stated,
+            warnings=asked.warnings,
+            context=context,
+        )
+
+
+def _query(header: str) -> SearchQuery:
+    """If-None-Exist of a circle as a query of the federation. It is never applied in part: see `read_condition`."""
+    read_condition("CareTeam", header)
+    return parse_search(
+        "CareTeam", parse_qsl(header.partition("?")[2] or header, keep_blank_values=True), strict=True
+    )
+
+
+def _unexpected(marker: Marker) -> RequestError:
+    """Nobody leaves a mark under an actor's name: who waited for it looks again."""
+    return RequestError("write.being-made")

@@ -1,0 +1,178 @@
+"""What creations, updates and transactions have in common: the home, the person, the manager's answer, the index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from broker.core.entry import Entry
+from broker.core.home import Home, HomeSigns, choose_home, signs_in
+from broker.core.references import named_by
+from broker.errors import Issue, ManagerError, RefusedError, RequestError, StoreError
+from broker.federation.context import RequestContext
+from broker.federation.federation import Federation
+from broker.federation.mirroring import Mirroring
+from broker.federation.read import ReadService
+from broker.federation.writing.claims import Claims
+from broker.federation.writing.evidence import Evidence
+from broker.federation.writing.records import Person, Target, stated_identifiers, usable
+from broker.federation.writing.sending import Learn, Sending
+from broker.federation.writing.uniqueness import Uniqueness
+from broker.ports import ManagerAnswer
+from registry.locator_model import Identifier
+from registry.model import Registered
+
+WANTED = {"Prefer": "return=representation", "Content-Type": "application/fhir+json"}
+"""What managers are asked for, whatever the client wants back: the index and the answer are made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The tools of every write. `default_home`: where what nothing decides goes."""
+
+    federation: Federation
+    reads: ReadService
+    uniqueness: Uniqueness
+    claims: Claims
+    sending: Sending
+    evidence: Evidence
+    mirroring: Mirroring
+    learn: Learn
+    default_home: str | None = None
+
+    @property
+    def public_base(self) -> str:
+        return self.federation.options.public_base
+
+    def home(
+        self,
+        content: Mapping[str, Any],
+        stated: str | None,
+        departments: Sequence[str],
+        needs: Sequence[tuple[str, str]],
+    ) -> tuple[Target, Home]:
+        """The manager of a new resource, and why. `needs`: each (type, `create` or `update`) that is to be written there.
+
+        Raises the errors of `broker.core.home`.
+        """
+        signs = HomeSigns(
+            stated=stated,
+            subject=signs_in(content, self.public_base),
+            departments=departments,
+            default=self.default_home,
+        )
+        chosen = choose_home(signs, self.federation.managers.all(), needs=needs)
+        return self.target(chosen.registered), chosen
+
+    def target(self, registered: Registered) -> Target:
+        return Target(self.federation.calls(registered), self.federation.origins.of(registered.gestionnaire))
+
+    async def prepared(self, body: bytes, target: Target, context: RequestContext) -> bytes:
+        """A client's resource in its manager's terms, with what it refers to elsewhere mirrored there."""
+        registered = self.federation.managers.get(target.slug)
+        if registered is None:
+            raise RequestError("request.not-found")
+        return (await self.mirroring.prepare(body, registered, context)).body
+
+    async def subject(self, content: Mapping[str, Any], path: str, context: RequestContext) -> Entry | None:
+        """A circle's Patient; None where it names none of ours. `write.reference-unknown`, `ManagerError`."""
+        stated = content.get("subject")
+        reference = stated.get("reference") if isinstance(stated, dict) else None
+        named = named_by(reference, self.public_base) if isinstance(reference, str) else None
+        if named is None:
+            return None
+        patient = await self.actor("Patient", named.public_id, context)
+        if patient is None:
+            issue = Issue("write.reference-unknown", expression=(path,))
+            raise RefusedError("write.reference-unknown", [issue])
+        return patient
+
+    async def actor(self, resource_type: str, public_id: str, context: RequestContext) -> Entry | None:
+        """An actor of any manager, in public terms; None where there is none. Raises `ManagerError`."""
+        try:
+            where = await self.reads.locate(public_id)
+        except RequestError:
+            return None
+        aliases: dict[str, str] = {}
+        target = Target(where.calls, where.origin)
+        found = await self.evidence.current(resource_type, where.local_id, target, context, aliases)
+        if isinstance(found, ManagerAnswer):
+            return None
+        await self.federation.remember(aliases)
+        return found
+
+    async def written_entry(
+        self,
+        answer: ManagerAnswer,
+        resource_type: str,
+        local_id: str | None,
+        target: Target,
+        context: RequestContext,
+        aliases: dict[str, str],
+    ) -> Entry:
+        """The resource that a manager says it wrote; fetched where it says so without showing it."""
+        try:
+            return self.evidence.read(_with_status(answer), resource_type, local_id, target, aliases)
+        except ManagerError:
+            place = answer.headers.get("location") or answer.headers.get("content-location")
+            found = local_id or _id_in(place, resource_type)
+            if found is None:
+                raise
+        entry = await self.evidence.current(resource_type, found, target, context, aliases)
+        if isinstance(entry, ManagerAnswer):
+            raise RequestError("write.unknown", slug=target.slug, name="", region="")
+        return entry
+
+    async def learnt(self, circle: Entry, patient: Entry | None) -> bool:
+        """Tell the index. False where it could not be told: then the intent stays, and the settler tells it."""
+        persons = () if patient is None else usable(patient.identifiers)
+        try:
+            await self.learn(circle, persons, None if patient is None else patient.last_updated)
+        except StoreError:
+            return False
+        return True
+
+
+def person_of(content: Mapping[str, Any], patient: Entry | None) -> Person:
+    """Whom a circle is for, as its content and its Patient say."""
+    stated = content.get("subject")
+    found = [] if patient is None else list(usable(patient.identifiers))
+    if isinstance(stated, dict):
+        found += stated_identifiers([stated.get("identifier")])
+        found += _contained(content, stated.get("reference"))
+    reference = () if patient is None else (f"Patient/{patient.public_id}",)
+    circle = stated_identifiers(content.get("identifier"))
+    return Person(tuple(dict.fromkeys(found)), reference, tuple(circle))
+
+
+def known_person(content: Mapping[str, Any], patient: Entry | None) -> Person:
+    """`person_of`; `write.person-unknown` (422) where nothing says who it is: nobody could tell a second circle."""
+    person = person_of(content, patient)
+    if not person.identifiers and not person.references:
+        issue = Issue("write.person-unknown", expression=("CareTeam.subject",))
+        raise RefusedError("write.person-unknown", [issue])
+    return person
+
+
+def _contained(content: Mapping[str, Any], reference: object) -> list[Identifier]:
+    """The identifiers of the Patient that a circle holds itself."""
+    each = content.get("contained")
+    if not isinstance(reference, str) or not reference.startswith("#") or not isinstance(each, list):
+        return []
+    return [
+        identifier
+        for one in each
+        if isinstance(one, dict) and one.get("id") == reference[1:]
+        for identifier in stated_identifiers(one.get("identifier"))
+    ]
+
+
+def _with_status(answer: ManagerAnswer) -> ManagerAnswer:
+    return ManagerAnswer(200, answer.headers, answer.body, answer.seconds)
+
+
+def _id_in(location: str | None, resource_type: str) -> str | None:
+    """The manager's id in `…/Type/id[/_history/vid]`."""
+    parts = (location or "").partition("/_history/")[0].rstrip("/").split("/")
+    return parts[-1] if len(parts) > 1 and parts[-2] == resource_type and parts[-1] else None

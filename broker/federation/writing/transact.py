@@ -1,0 +1,352 @@
+"""Flux 1c and 4c: transactions (federation, section 4; FHIR R4, http.html#transaction).
+
+A transaction goes whole to one manager, which does all of it or nothing: the broker fakes no atomicity. Actors of other
+managers go along as entries of their own, so that they too are made or not made with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from broker.core.business_identifier import strongest_identifier, token_criterion
+from broker.core.condition import inward_condition
+from broker.core.departments import departments_of
+from broker.core.entry import Entry
+from broker.core.outcome import render_outcome
+from broker.core.profile_check import check_resource
+from broker.core.transaction import read_transaction
+from broker.core.transaction_answer import (
+    WrittenEntry,
+    read_transaction_answer,
+    relayed_failure,
+    write_transaction_answer,
+)
+from broker.core.transaction_inward import InwardTransaction, inward_transaction
+from broker.core.transaction_model import Transaction, TransactionEntry, TransactionPlan
+from broker.core.transaction_plan import plan_transaction
+from broker.core.translation import Dialogue
+from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
+from broker.federation.context import RequestContext
+from broker.federation.writing.desk import WANTED, Desk, person_of
+from broker.federation.writing.evidence import Found, content_digest
+from broker.federation.writing.records import (
+    Asked,
+    Claim,
+    Intent,
+    Marker,
+    Person,
+    Step,
+    Target,
+    WriteAnswer,
+    stated_identifiers,
+)
+from broker.federation.writing.sending import Sent, unknown
+from broker.federation.writing.update import names_version, tell_of_patient, writable
+from broker.ports import ManagerAnswer, ManagerRequest
+
+_FAILED = frozenset({400, 404, 405, 409, 410, 412, 415, 422, 500})
+"""A manager's own refusals. Whatever it says, the guide's answer to a failed transaction is 500."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One transaction on its way: what is found out about it."""
+
+    plan: TransactionPlan
+    target: Target
+    context: RequestContext
+    before: dict[int, Entry] = field(default_factory=dict)
+    patient: Entry | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def transaction(self) -> Transaction:
+        return self.plan.transaction
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionService:
+    desk: Desk
+
+    async def transact(self, asked: Asked, context: RequestContext) -> WriteAnswer:
+        """A transaction Bundle, done or refused as a whole. Raises `BrokerError`."""
+        base = self.desk.public_base
+        transaction = read_transaction(
+            asked.content, asked.body, public_base=base, check_resource=check_resource
+        )
+        plan = plan_transaction(transaction, condition_of=_condition_of)
+        patient = await self._patient(plan, context)
+        run = _Run(plan, self._target(plan, asked.stated_home, patient), context, patient=patient)
+        await self._check_updates(run)
+        await self._resolve_person(run)
+        claim = await self._claim(run)
+        try:
+            inner = await self._inward(run)
+        except BaseException:
+            await self.desk.uniqueness.release(claim)
+            raise
+        intent = Intent(run.target.slug, *_steps(run, inner), replay=asked.replay, bundle=True)
+        request = ManagerRequest("POST", "", headers={**context.headers(), **WANTED}, body=inner.body)
+        sent = await self.desk.sending.send(run.target, request, intent, claim, context, run.aliases)
+        return await self._concluded(run, sent, intent, inner)
+
+    # --- before it is sent
+
+    async def _patient(self, plan: TransactionPlan, context: RequestContext) -> Entry | None:
+        """The circle's person, where it is a resource of the federation."""
+        circle = plan.circle
+        if circle is None or circle.patient_id is None:
+            return None
+        found = await self.desk.actor("Patient", circle.patient_id, context)
+        if found is None:
+            issue = Issue("write.reference-unknown", expression=(f"{circle.entry.path}.resource.subject",))
+            raise RefusedError("write.reference-unknown", [issue])
+        return found
+
+    async def _resolve_person(self, run: _Run) -> None:
+        """A subject that is only described (`Patient?identifier=…`) is looked for at the home, as the home will do."""
+        circle = run.plan.circle
+        if circle is None or circle.condition is None:
+            return
+        origin = run.target.origin
+        aliases = await self.desk.federation.resolved(run.plan.conditional_ids)
+        dialogue = Dialogue(origin.slug, origin.region, origin.public_base, aliases)
+        try:
+            own = inward_condition("Patient", circle.condition, dialogue)
+        except RequestError as error:
+            issue = Issue(error.key, error.params, "error", (f"{circle.entry.path}.resource.subject",))
+            raise RefusedError("transaction.failed", [Issue("transaction.failed"), issue]) from None
+        pairs = parse_qsl(own.partition("?")[2], keep_blank_values=True)
+        found = await self.desk.evidence.matching("Patient", pairs, run.target, run.context, run.aliases)
+        run.patient = found[0] if len(found) == 1 else None  # else the manager refuses it, and says why
+
+    def _target(self, plan: TransactionPlan, stated_home: str | None, patient: Entry | None) -> Target:
+        if plan.target is None:
+            return self._chosen(plan, stated_home, patient)
+        registered = self.desk.federation.managers.get(plan.target)
+        if registered is None:
+            raise RequestError("request.not-found")
+        if stated_home is not None and stated_home.strip() != plan.target:
+            key = "transaction.several-managers"
+            slugs = f"{plan.target}, {stated_home.strip()}"
+            raise RefusedError(key, [Issue(key, {"slugs": slugs})], slugs=slugs)
+        return self.desk.target(registered)
+
+    def _chosen(self, plan: TransactionPlan, stated_home: str | None, patient: Entry | None) -> Target:
+        """The home of a transaction that updates nothing: where its circle belongs, else where its first actor does."""
+        circle = plan.circle
+        first = plan.transaction.entries[0] if circle is None else circle.entry
+        departments: list[str] = []
+        if patient is not None:
+            departments += departments_of(orjson.loads(patient.raw))
+        if circle is not None and circle.patient is not None:
+            departments += departments_of(circle.patient.resource)
+        for entry in plan.transaction.entries:
+            if entry.type in ("Patient", "Organization"):
+                departments += departments_of(entry.resource)
+        needs = [
+            (entry.type, "create" if entry.method == "POST" else "update")
+            for entry in plan.transaction.entries
+        ]
+        target, _ = self.desk.home(first.resource, stated_home, departments, list(dict.fromkeys(needs)))
+        return target
+
+    async def _check_updates(self, run: _Run) -> None:
+        """What is updated must be there, be no copy, and be of the version that the client knows."""
+        faults: list[Issue] = []
+        for entry in run.transaction.entries:
+            if entry.public_id is None:
+                continue
+            found = await self._current(run, entry)
+            if found is None:
+                faults.append(Issue("request.not-found", {}, "error", (f"{entry.path}.request.url",)))
+                continue
+            writable(found, f"{entry.path}.resource", self.desk.public_base)
+            if entry.if_match is not None and not names_version(entry.if_match, found.version_id):
+                faults.append(Issue("request.precondition", {}, "error", (f"{entry.path}.request.ifMatch",)))
+            run.before[entry.index] = found
+        if faults:
+            raise RefusedError("transaction.failed", [Issue("transaction.failed"), *faults])
+
+    async def _current(self, run: _Run, entry: TransactionEntry) -> Entry | None:
+        where = await self.desk.reads.locate(str(entry.public_id))
+        found = await self.desk.evidence.current(
+            entry.type, where.local_id, run.target, run.context, run.aliases
+        )
+        return None if isinstance(found, ManagerAnswer) else found
+
+    async def _claim(self, run: _Run) -> Claim:
+        """Every circle that is made, or given to another person, must be that person's only one."""
+        circle = run.plan.circle
+        if circle is None:
+            return Claim()
+        before = run.before.get(circle.entry.index)
+        person = _person(run, circle.entry.resource, circle.patient)
+        if before is not None:
+            stated = circle.entry.resource.get("subject")
+            if orjson.loads(before.raw).get("subject") == stated:
+                return Claim()
+            return await self.desk.uniqueness.claim(person, run.context, except_for=before.public_id)
+        return await self.desk.uniqueness.claim(person, run.context)
+
+    async def _inward(self, run: _Run) -> InwardTransaction:
+        desk, plan = self.desk, run.plan
+        registered = desk.federation.managers.get(run.target.slug)
+        if registered is None:
+            raise RequestError("request.not-found")
+        foreign = [(one.path, one.text) for one in plan.foreign(run.target.slug)]
+        copied = await desk.mirroring.plan(foreign, registered, run.context)
+        aliases = await desk.federation.resolved(plan.aliases)
+        return inward_transaction(plan, run.target.origin, aliases, copied)
+
+    # --- after it was sent
+
+    async def _concluded(
+        self, run: _Run, sent: Sent, intent: Intent, inner: InwardTransaction
+    ) -> WriteAnswer:
+        desk, manager = self.desk, run.target.calls.manager
+        if sent.answer is not None and sent.answer.status != 200:
+            await desk.sending.finish(sent)
+            if sent.answer.status not in _FAILED:
+                raise ManagerError(
+                    FailureKind.REFUSED if sent.answer.status in (401, 403) else FailureKind.ERROR,
+                    status=sent.answer.status,
+                    slug=manager.id,
+                    name=manager.name,
+                    region=manager.region,
+                )
+            issues = relayed_failure(sent.answer.body, manager, len(run.transaction.entries))
+            return WriteAnswer(500, render_outcome(issues, language=run.context.language))
+        try:
+            written = await self._written(run, sent, intent, inner)
+            known = await self._told(run, written)
+        except ManagerError:
+            raise unknown(run.target) from None  # it was done; the settler learns what
+        await desk.federation.remember(run.aliases)
+        if known:
+            await desk.sending.finish(sent, _marker(run, written))
+        body = write_transaction_answer(
+            written,
+            desk.public_base,
+            return_=run.context.preferences.return_,
+            warnings=run.transaction.warnings,
+            language=run.context.language,
+        )
+        return WriteAnswer(200, body)
+
+    async def _written(
+        self, run: _Run, sent: Sent, intent: Intent, inner: InwardTransaction
+    ) -> Sequence[WrittenEntry]:
+        if sent.answer is not None:
+            return read_transaction_answer(
+                sent.answer.body,
+                run.transaction,
+                run.target.origin,
+                run.aliases,
+                copies=inner.copies,
+                origins=self.desk.federation.origins.all(),
+            )
+        found = []
+        for index, step in enumerate(intent.steps):
+            one = await self.desk.evidence.of_step(step, run.target, run.context, run.aliases)
+            if one is None:
+                raise unknown(run.target)
+            found.append(_as_written(index, one))
+        return found
+
+    async def _told(self, run: _Run, written: Sequence[WrittenEntry]) -> bool:
+        """Tell the index of every circle that was written, and of the circles of every Patient that was."""
+        known = True
+        for one in written:
+            if one.type == "CareTeam":
+                circle = await self._shown(run, one)
+                known = await self.desk.learnt(circle, await self._person_of(run, circle, written)) and known
+            elif one.type == "Patient" and not one.created:
+                patient = await self._shown(run, one)
+                known = await tell_of_patient(self.desk, patient, run.target, run.context) and known
+        return known
+
+    async def _person_of(self, run: _Run, circle: Entry, written: Sequence[WrittenEntry]) -> Entry | None:
+        """A circle's Patient: of the transaction itself, else of the federation."""
+        content = self.desk.evidence.tree(circle)
+        subject = content.get("subject")
+        reference = subject.get("reference") if isinstance(subject, dict) else None
+        for one in written:
+            if one.type == "Patient" and one.reference == reference:
+                return await self._shown(run, one)
+        return await self.desk.subject(content, "CareTeam.subject", run.context)
+
+    async def _shown(self, run: _Run, one: WrittenEntry) -> Entry:
+        if one.resource is not None:
+            return one.resource
+        found = await self.desk.evidence.current(one.type, one.local_id, run.target, run.context, run.aliases)
+        if isinstance(found, ManagerAnswer):
+            raise unknown(run.target)
+        return found
+
+
+def _condition_of(resource: Mapping[str, Any]) -> str | None:
+    identifier = strongest_identifier(dict(resource))
+    return None if identifier is None else token_criterion(*identifier)
+
+
+def _person(run: _Run, circle: Mapping[str, Any], patient: TransactionEntry | None) -> Person:
+    """Whom a circle of the transaction is for: a Patient of the federation, or one of its own entries, or both."""
+    found = person_of(circle, run.patient)
+    if patient is None:
+        return found
+    more = stated_identifiers(patient.resource.get("identifier"))
+    return Person(tuple(dict.fromkeys((*found.identifiers, *more))), found.references, found.circle)
+
+
+def _steps(run: _Run, inner: InwardTransaction) -> tuple[tuple[Step, ...], int]:
+    """What each entry does, and which of them tells whether all was done: a circle that is made, else what is updated
+    (an actor that is made may have been there before)."""
+    steps = tuple(
+        _step(run, entry, resource)
+        for entry, resource in zip(run.transaction.entries, inner.resources, strict=True)
+    )
+    ranks = [
+        (0 if step.type == "CareTeam" and step.local_id is None else 1 if step.local_id else 2, index)
+        for index, step in enumerate(steps)
+    ]
+    return steps, min(ranks)[1]
+
+
+def _step(run: _Run, entry: TransactionEntry, resource: bytes) -> Step:
+    before = run.before.get(entry.index)
+    loose = b'"urn:' in resource
+    content = content_digest(resource, loose=loose)
+    if before is not None:
+        return Step(entry.type, before.local_id, before.version_id, None, content, loose)
+    stated = stated_identifiers(entry.resource.get("identifier"))
+    identifier = strongest_identifier(dict(entry.resource)) or (stated[0] if stated else None)
+    return Step(entry.type, identifier=identifier, content=content, loose=loose)
+
+
+def _as_written(index: int, found: Found) -> WrittenEntry:
+    entry = found.entry
+    return WrittenEntry(
+        index,
+        entry.type,
+        entry.local_id,
+        entry.public_id,
+        "201 Created" if found.created else "200 OK",
+        entry.version_id,
+        f'W/"{entry.version_id}"' if entry.version_id else None,
+        entry.last_updated,
+        entry,
+    )
+
+
+def _marker(run: _Run, written: Sequence[WrittenEntry]) -> Marker | None:
+    circle = run.plan.circle
+    if circle is None:
+        return None
+    made = next((one for one in written if one.index == circle.entry.index), None)
+    return None if made is None else Marker(made.public_id, run.target.slug)

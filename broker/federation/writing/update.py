@@ -1,0 +1,181 @@
+"""Flux 4a and 4b: updating an actor or a circle at its home (federation, section 4; FHIR R4, http.html#update).
+
+What is there now is read first. It is the evidence should the answer be lost, and it tells what a manager may not look at:
+that the client's version is stale, that there is nothing to update (a `PUT` creates nothing here: it would go round the rule
+of one circle per person), that it is a copy whose home is elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+import orjson
+
+from broker.core.dedup import is_replica
+from broker.core.entry import Entry
+from broker.core.manager_failure import failed
+from broker.core.write_meta import localised
+from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
+from broker.federation.context import RequestContext
+from broker.federation.writing.desk import WANTED, Desk, known_person
+from broker.federation.writing.evidence import content_digest
+from broker.federation.writing.records import Asked, Claim, Intent, Marker, Step, Target, WriteAnswer
+from broker.federation.writing.rendering import refused_by_manager, written
+from broker.federation.writing.sending import Sent, unknown
+from broker.ports import ManagerAnswer, ManagerRequest
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+_MOST_CIRCLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateService:
+    desk: Desk
+
+    async def update(self, public_id: str, asked: Asked, context: RequestContext) -> WriteAnswer:
+        """One resource, by its public id. Raises `BrokerError`."""
+        if asked.content.get("id") != public_id:
+            raise RequestError("request.id-mismatch")
+        where = await self.desk.reads.locate(public_id)
+        target = Target(where.calls, where.origin)
+        aliases: dict[str, str] = {}
+        before, patient = await asyncio.gather(
+            self._before(asked.type, where.local_id, target, context, aliases), self._patient(asked, context)
+        )
+        writable(before, f"{asked.type}", self.desk.public_base)
+        if asked.if_match is not None and not names_version(asked.if_match, before.version_id):
+            raise RequestError("request.precondition")
+        body = localised(await self.desk.prepared(asked.body, target, context), target.origin, where.local_id)
+        claim = await self._claim(asked, before, patient, context)
+        step = Step(
+            asked.type,
+            local_id=where.local_id,
+            before=before.version_id,
+            content=content_digest(body),
+        )
+        condition = {"If-Match": asked.if_match} if asked.if_match is not None else {}
+        request = ManagerRequest(
+            "PUT",
+            f"{asked.type}/{where.local_id}",
+            headers={**context.headers(), **WANTED, **condition},
+            body=body,
+        )
+        sent = await self.desk.sending.send(
+            target, request, Intent(target.slug, (step,), replay=asked.replay), claim, context, aliases
+        )
+        return await self._concluded(asked, sent, step, target, patient, context, aliases)
+
+    async def _before(
+        self,
+        resource_type: str,
+        local_id: str,
+        target: Target,
+        context: RequestContext,
+        aliases: dict[str, str],
+    ) -> Entry:
+        found = await self.desk.evidence.current(resource_type, local_id, target, context, aliases)
+        if isinstance(found, ManagerAnswer):
+            raise RequestError("request.not-found" if found.status == 404 else "request.deleted")
+        return found
+
+    async def _patient(self, asked: Asked, context: RequestContext) -> Entry | None:
+        """The person of a circle, for the index."""
+        if asked.type != "CareTeam":
+            return None
+        return await self.desk.subject(asked.content, "CareTeam.subject", context)
+
+    async def _claim(
+        self, asked: Asked, before: Entry, patient: Entry | None, context: RequestContext
+    ) -> Claim:
+        """A circle that is given another person must not become that person's second one."""
+        if asked.type != "CareTeam" or _subject(orjson.loads(before.raw)) == _subject(asked.content):
+            return Claim()
+        person = known_person(asked.content, patient)
+        return await self.desk.uniqueness.claim(person, context, except_for=before.public_id)
+
+    async def _concluded(
+        self,
+        asked: Asked,
+        sent: Sent,
+        step: Step,
+        target: Target,
+        patient: Entry | None,
+        context: RequestContext,
+        aliases: dict[str, str],
+    ) -> WriteAnswer:
+        desk = self.desk
+        stated: dict[str, str] = {}
+        if sent.answer is not None:
+            if sent.answer.status not in (200, 201, 204):
+                await desk.sending.finish(sent)
+                return refused_by_manager(sent.answer, target, context)
+            stated = dict(sent.answer.headers)
+        try:
+            if sent.found is not None:
+                entry = sent.found.entry
+            elif sent.answer is not None:
+                entry = await desk.written_entry(
+                    sent.answer, asked.type, step.local_id, target, context, aliases
+                )
+            else:
+                raise failed(target.calls.manager, FailureKind.INVALID)
+            known = await self._told(entry, patient, target, context)
+        except ManagerError:
+            raise unknown(target) from None  # it was written; the settler learns what
+        await desk.federation.remember(aliases)
+        if known:
+            marker = Marker(entry.public_id, target.slug) if sent.claim.names else None
+            await desk.sending.finish(sent, marker)
+        return written(
+            entry,
+            status=200,
+            public_base=desk.public_base,
+            stated=stated,
+            warnings=asked.warnings,
+            context=context,
+            update=True,
+        )
+
+    async def _told(
+        self, entry: Entry, patient: Entry | None, target: Target, context: RequestContext
+    ) -> bool:
+        """Tell the index of a circle, or of the circles of a person whose identifiers may be others now."""
+        if entry.type == "CareTeam":
+            return await self.desk.learnt(entry, patient)
+        if entry.type == "Patient":
+            return await tell_of_patient(self.desk, entry, target, context)
+        return True
+
+
+async def tell_of_patient(desk: Desk, patient: Entry, target: Target, context: RequestContext) -> bool:
+    """The circles of a Patient that was changed, learnt anew: they are found by what it is called now."""
+    pairs = [("subject", f"Patient/{patient.local_id}"), ("_count", str(_MOST_CIRCLES))]
+    aliases: dict[str, str] = {}
+    circles = await desk.evidence.matching("CareTeam", pairs, target, context, aliases)
+    await desk.federation.remember(aliases)
+    return all([await desk.learnt(circle, patient) for circle in circles])
+
+
+def writable(before: Entry, path: str, public_base: str) -> None:
+    """Copies are not written: `write.replica`, with the home's address."""
+    if not is_replica(before):
+        return
+    source = before.source or ""
+    home = source.removeprefix(public_base + "/")
+    error = RefusedError(
+        "write.replica", [Issue("write.replica", {"home": home}, expression=(path,))], home=home
+    )
+    error.location = source if source.startswith(public_base + "/") else None
+    raise error
+
+
+def names_version(header: str, version: str | None) -> bool:
+    """Whether an If-Match names a version; `*` names any."""
+    return header.strip() == "*" or version in _ETAG.findall(header)
+
+
+def _subject(content: dict[str, object]) -> object:
+    subject = content.get("subject")
+    return subject.get("reference") if isinstance(subject, dict) else None

@@ -1,0 +1,110 @@
+"""Brokers and managers as processes of their own, to be killed, stopped and started again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.cli_process import CliProcess, cli
+
+
+@dataclass
+class Program:
+    """`cds-broker` with these arguments. `ready` is in the line by which it says that it serves.
+
+    `base_url`: known beforehand, or else taken from that line at each start.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready: str
+    base_url: str = ""
+    _stack: AsyncExitStack | None = None
+    _running: CliProcess | None = None
+    said: list[str] = field(default_factory=list)
+    """What the processes that ended had written to stderr."""
+
+    async def start(self) -> None:
+        """Start, and wait until it serves."""
+        assert self._stack is None, "it runs already"
+        self._stack = AsyncExitStack()
+        self._running = await self._stack.enter_async_context(
+            cli(*self.arguments, environment=self.environment)
+        )
+        line = await self._running.line(self.ready)
+        if not self.base_url:
+            self.base_url = line[line.index("http://") :].split()[0]
+
+    def send_signal(self, what: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.signal(what)
+
+    def kill(self) -> None:
+        """SIGKILL, at once; does nothing where it has ended."""
+        if self.runs:
+            self.send_signal(signal.SIGKILL)
+
+    @property
+    def runs(self) -> bool:
+        return self._running is not None and self._running.process.returncode is None
+
+    @property
+    def stderr(self) -> list[str]:
+        """Of all its processes."""
+        return [*self.said, *(self._running.stderr if self._running else ())]
+
+    async def gone(self) -> None:
+        """Kill what runs, and wait until it is gone."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.aclose()
+        if self._running is not None:
+            self.said += self._running.stderr
+            self._running = None
+
+    async def stopped(self) -> int:
+        """SIGTERM, and wait for the orderly end; the exit code."""
+        assert self._running is not None
+        running = self._running
+        running.signal(signal.SIGTERM)
+        code = await running.ended()
+        await self.gone()
+        return code
+
+
+def sandbox_program(region: str) -> Program:
+    """A manager in a box, empty. It is not to be started twice: what it held would be gone."""
+    return Program(("sandbox", "--port", "0", "--region", region, "--seed", "0"), {}, "Sandbox Gestionnaire")
+
+
+def broker_program(file: Path, redis_url: str, directory: Path, **settings: str) -> Program:
+    """A broker over the managers of a Gestionnaires file, on a port that stays the same.
+
+    `settings`: more of them, without `CDS_` and in lower case.
+    """
+    port = lasting_port()
+    given = {
+        "auth": "none",
+        "redis_url": redis_url,
+        "data_dir": str(directory),
+        "locator_secret": "a secret for tests, long enough",
+    } | settings
+    return Program(
+        ("serve", "--port", str(port), "--gestionnaires", str(file)),
+        {f"CDS_{name.upper()}": value for name, value in given.items()},
+        "serving http",
+        f"http://127.0.0.1:{port}/fhir",
+    )
+
+
+def lasting_port() -> int:
+    """A free port that no outgoing connection is given while nobody listens on it: below the ephemeral ones."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -1,0 +1,112 @@
+"""Two brokers and three managers in one event loop, with a proxy before each manager that fails when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from adapters.clock import SystemClock
+from adapters.sandbox.app import running_sandbox
+from adapters.sandbox.options import SandboxOptions
+from adapters.sandbox.store import Store, Version
+from registry.model import Gestionnaire
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.federation import Broker, federation, outcomes_of
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
+from tests.support.write_world import PUBLIC, REGION, SLUGS, Managers, Node, client, organization
+
+DEADLINE = 1.0
+SETTLE = 0.2
+BOUND = 10.0
+"""Seconds after which everything that was unknown must be known."""
+
+QUICK: dict[str, Any] = {
+    "public_url": PUBLIC,
+    "write_deadline": DEADLINE,
+    "write_settle": SETTLE,
+    "probe_interval": 0.05,
+    "locator": True,
+    "locator_poll": 0.2,
+    "locator_overlap": 2.0,
+    "locator_freshness": 20.0,
+}
+
+
+@dataclass
+class Pair:
+    """`nodes` are the two brokers; every manager holds `Organization/org`, of identifier `org-{slug}`."""
+
+    http: aiohttp.ClientSession
+    brokers: list[Broker]
+    stores: dict[str, Store]
+    proxies: dict[str, FaultyProxy]
+    managers: Managers
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [Node(self.http, broker.base_url) for broker in self.brokers]
+
+    def written(self, kind: str, mark: str) -> dict[str, list[Version]]:
+        """Every version with this mark in it, by manager: those that have one."""
+        found = {
+            slug: [one for one in store.changes(kind) if mark.encode() in one.raw]
+            for slug, store in self.stores.items()
+        }
+        return {slug: versions for slug, versions in found.items() if versions}
+
+    def reached(self, mark: str) -> int:
+        """How many writes with this mark the managers have received."""
+        return sum(len(proxy.writes(mark)) for proxy in self.proxies.values())
+
+    async def healthy(self) -> None:
+        """Wait until nothing is under way, and both nodes reach every manager again."""
+        for proxy in self.proxies.values():
+            await proxy.accept()
+            await proxy.quiet()
+            assert not proxy.faults, f"a fault never struck: {proxy.faults}"
+
+        async def complete() -> bool:
+            for broker in self.brokers:
+                if outcomes_of(await broker.bundle("Organization?name=org&_count=1")):
+                    return False
+            return True
+
+        await until(complete, seconds=BOUND)
+
+
+@asynccontextmanager
+async def pair(valkey: Valkey, **settings: Any) -> AsyncIterator[Pair]:
+    """Everything runs. `settings`: names of `Settings`, for both brokers."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(client())
+        stores: dict[str, Store] = {}
+        addresses: dict[str, str] = {}
+        proxies: dict[str, FaultyProxy] = {}
+        registered = []
+        for slug in SLUGS:
+            stores[slug] = Store(SystemClock(), SandboxOptions())
+            box = await stack.enter_async_context(running_sandbox(store=stores[slug]))
+            addresses[slug] = box.base_url
+            proxies[slug] = await stack.enter_async_context(faulty_proxy(box.base_url))
+            registered.append(
+                Gestionnaire(
+                    id=slug,
+                    name=f"Gestionnaire {slug}",
+                    region=REGION[slug],
+                    base_url=proxies[slug].base_url,
+                    dialect="gestionnaire",
+                )
+            )
+        managers = Managers(http, addresses)
+        for slug in SLUGS:
+            await managers.put(slug, {"id": "org", **organization(f"org-{slug}")})
+        brokers = [
+            await stack.enter_async_context(federation(valkey, *registered, **(QUICK | settings)))
+            for _ in range(2)
+        ]
+        yield Pair(http, brokers, stores, proxies, managers)
