@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -447,10 +446,3 @@ async def test_the_managers_have_no_circle_too_many(world: Pair) -> None:
     ]
     assert subjects
     assert len(subjects) == len(set(subjects))
-
-
-async def test_nothing_waits_for_an_answer_any_more(world: Pair) -> None:
-    async with aiohttp.ClientSession() as http:
-        for broker in world.brokers:
-            async with http.get(broker.base_url.removesuffix("/fhir") + "/health/ready") as answer:
-                assert answer.status == 200

@@ -314,7 +314,7 @@ async def kill_a_node(this: Round) -> str:
         stage, writes = AIMS[aim]
         reached = this.when(stage, writes=writes, then=killed.kill)
         calls = [this.call(victim) for _ in range(3)]
-        await any_of(reached.wait(), asyncio.gather(*calls))
+        await any_of(reached.wait(), asyncio.wait(calls))
         killed.kill()
         calls += [this.call(1 - victim) for _ in range(3)]
     await asyncio.gather(*calls)
@@ -343,7 +343,7 @@ async def stop_a_node(this: Round) -> str:
     if aim is None:
         await asyncio.sleep(dice.uniform(0.0, 0.1))
     else:
-        await any_of(reached.wait(), asyncio.gather(*calls))
+        await any_of(reached.wait(), asyncio.wait(calls))
     stopped.send_signal(signal.SIGSTOP)
     world.unwatched()
     calls += [this.call(1 - victim) for _ in range(2)]
@@ -387,6 +387,7 @@ async def run_rounds(world: Federated, harm: Callable[[Round], Awaitable[str]], 
     done = []
     for number in range(count):
         this = Round(world, f"{SEED}/{harm.__name__}/{number}")
+        await world.managers.know(this.person)
         started = time.monotonic()
         try:
             how = await harm(this)

@@ -21,6 +21,7 @@ from adapters.sandbox.app import RunningSandbox, running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.store import Version
 from registry.model import REGIONS, Gestionnaire
+from registry.redis_connection import connect
 from tests.contract.gestionnaire.people import People
 from tests.support.federation import Answered, Broker, federation, outcomes_of
 from tests.support.valkey import Valkey
@@ -81,6 +82,12 @@ class World:
         sent = people.circle(name, key(patient), [(key(member), "2024-01-10", None)])
         return await self.made(sent | changes)
 
+    async def register(self, manager: Gestionnaire) -> None:
+        """One more manager, checked as the others are."""
+        await self.broker.running.store.put(manager)
+        await self.broker.running.managers.refresh()
+        await self.broker.check()
+
     def held(self, slug: str, kind: str, text: str) -> list[Version]:
         """Every version at a manager with this text in it, in the order in which they were written."""
         return [one for one in self.boxes[slug].store.changes(kind) if text.encode() in one.raw]
@@ -99,6 +106,11 @@ class World:
         return found
 
 
+def address(broker: Broker) -> str:
+    """Where a broker can be reached, whatever it calls itself."""
+    return f"http://127.0.0.1:{broker.running.settings.port}"
+
+
 async def send(
     broker: Broker, method: str, target: str, body: Json | str | bytes | None = None, **headers: str
 ) -> Answered:
@@ -106,7 +118,7 @@ async def send(
     data = orjson.dumps(body) if isinstance(body, dict) else body
     if data is not None:
         sent.setdefault("Content-Type", FHIR_JSON)
-    url = f"{broker.base_url}/{target}".rstrip("/")
+    url = f"{address(broker)}/fhir/{target}".rstrip("/")
     async with broker.http.request(method, url, data=data, headers=sent) as response:
         return Answered(response.status, response.headers, await response.read())
 
@@ -117,9 +129,7 @@ async def writable(
 ) -> AsyncIterator[World]:
     """Three managers, all checked, and a broker that names itself `PUBLIC`. `settings`: names of `Settings`."""
     async with AsyncExitStack() as stack:
-        boxes = {
-            slug: await stack.enter_async_context(running_sandbox(options=options)) for slug in REGION
-        }
+        boxes = {slug: await stack.enter_async_context(running_sandbox(options=options)) for slug in REGION}
         managers = tuple(
             Gestionnaire(
                 slug,
@@ -192,16 +202,42 @@ async def covered(broker: Broker) -> None:
     """Wait until the index holds everything of every manager."""
 
     async def complete() -> bool:
-        async with broker.http.get(broker.base_url.removesuffix("/fhir") + "/registry/locator") as response:
+        async with broker.http.get(f"{address(broker)}/registry/locator") as response:
             states = [one["state"] for one in (await response.json())["managers"]]
         return bool(states) and set(states) == {"complete"}
 
     await until(complete, seconds=20)
 
 
+async def whole_store(valkey: Valkey) -> bytes:
+    """Every key that the broker has in the store, and every value, whatever its kind."""
+    client: Any = connect(valkey.url)
+    found: list[bytes] = []
+    try:
+        async for name in client.scan_iter(f"{valkey.keys.prefix}:*"):
+            match await client.type(name):
+                case b"string":
+                    held = [await client.get(name) or b""]
+                case b"hash":
+                    held = [part for pair in (await client.hgetall(name)).items() for part in pair]
+                case b"set":
+                    held = list(await client.smembers(name))
+                case b"zset":
+                    held = await client.zrange(name, 0, -1)
+                case b"list":
+                    held = await client.lrange(name, 0, -1)
+                case b"none":
+                    held = []  # it expired meanwhile
+                case kind:
+                    raise AssertionError(f"a kind that is not looked at: {kind!r}")
+            found += [name, *held]
+    finally:
+        await client.aclose()
+    return b"\n".join(found)
+
+
 async def asked_for(broker: Broker, search: str) -> list[str]:
     """Slugs of the managers that a search would be sent to."""
-    url = broker.base_url.removesuffix("/fhir") + "/registry/plan"
-    async with broker.http.post(url, json={"search": search}) as response:
+    async with broker.http.post(f"{address(broker)}/registry/plan", json={"search": search}) as response:
         assert response.status == 200, await response.text()
         return [one["id"] for one in (await response.json())["managers"] if one["asked"]]

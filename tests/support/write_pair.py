@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.store import Store, Version
+from broker.settings import Settings
+from broker.wiring import running_broker
 from registry.model import Gestionnaire
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.federation import Broker, federation, outcomes_of
+from tests.support.federation import SECRET, outcomes_of
 from tests.support.valkey import Valkey
 from tests.support.waiting import until
 from tests.support.write_world import PUBLIC, REGION, SLUGS, Managers, Node, client, organization
@@ -42,14 +45,10 @@ class Pair:
     """`nodes` are the two brokers; every manager holds `Organization/org`, of identifier `org-{slug}`."""
 
     http: aiohttp.ClientSession
-    brokers: list[Broker]
+    nodes: list[Node]
     stores: dict[str, Store]
     proxies: dict[str, FaultyProxy]
     managers: Managers
-
-    @property
-    def nodes(self) -> list[Node]:
-        return [Node(self.http, broker.base_url) for broker in self.brokers]
 
     def written(self, kind: str, mark: str) -> dict[str, list[Version]]:
         """Every version with this mark in it, by manager: those that have one."""
@@ -71,8 +70,9 @@ class Pair:
             assert not proxy.faults, f"a fault never struck: {proxy.faults}"
 
         async def complete() -> bool:
-            for broker in self.brokers:
-                if outcomes_of(await broker.bundle("Organization?name=org&_count=1")):
+            for node in self.nodes:
+                found = await node.send("GET", "Organization?name=org&_count=1")
+                if found.status != 200 or outcomes_of(found.json):
                     return False
             return True
 
@@ -105,8 +105,22 @@ async def pair(valkey: Valkey, **settings: Any) -> AsyncIterator[Pair]:
         managers = Managers(http, addresses)
         for slug in SLUGS:
             await managers.put(slug, {"id": "org", **organization(f"org-{slug}")})
-        brokers = [
-            await stack.enter_async_context(federation(valkey, *registered, **(QUICK | settings)))
+        nodes = [
+            Node(http, await stack.enter_async_context(_broker(valkey, QUICK | settings, registered)))
             for _ in range(2)
         ]
-        yield Pair(http, brokers, stores, proxies, managers)
+        yield Pair(http, nodes, stores, proxies, managers)
+
+
+@asynccontextmanager
+async def _broker(
+    valkey: Valkey, settings: dict[str, Any], managers: Sequence[Gestionnaire]
+) -> AsyncIterator[str]:
+    """A broker, by the address that it listens on, which is not the one that it calls itself by."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    made = Settings.load(auth="none", redis_prefix=valkey.keys.prefix, **settings)
+    async with running_broker(made, redis_url=valkey.url, secret=SECRET, listener=listener) as running:
+        for manager in managers:
+            await running.store.put(manager)
+        await running.managers.refresh()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/fhir"

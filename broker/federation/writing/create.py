@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-import orjson
-
+from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
 from broker.core.condition import ids_in_condition, inward_condition, read_condition
 from broker.core.departments import departments_of
@@ -80,13 +79,13 @@ class CreateService:
         """Of the person's address, then of the organisations that manage the circle. Only asked where it matters: a circle
         with a Patient of ours belongs where that is."""
         if patient is not None:
-            return departments_of(orjson.loads(patient.raw))
+            return departments_of(json_text.tree(patient.raw))
         found: list[str] = []
         for one in content.get("managingOrganization") or ():
             reference = one.get("reference") if isinstance(one, dict) else None
             named = named_by(reference, self.desk.public_base) if isinstance(reference, str) else None
             held = None if named is None else await self.desk.actor(named.type, named.public_id, context)
-            found += () if held is None else departments_of(orjson.loads(held.raw))
+            found += () if held is None else departments_of(json_text.tree(held.raw))
         return found
 
     async def _existing_circle(self, asked: Asked, context: RequestContext) -> WriteAnswer | None:

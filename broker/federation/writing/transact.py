@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
-
+from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
 from broker.core.condition import inward_condition
 from broker.core.departments import departments_of
@@ -143,7 +142,7 @@ class TransactionService:
         first = plan.transaction.entries[0] if circle is None else circle.entry
         departments: list[str] = []
         if patient is not None:
-            departments += departments_of(orjson.loads(patient.raw))
+            departments += departments_of(json_text.tree(patient.raw))
         if circle is not None and circle.patient is not None:
             departments += departments_of(circle.patient.resource)
         for entry in plan.transaction.entries:
@@ -189,7 +188,7 @@ class TransactionService:
         person = _person(run, circle.entry.resource, circle.patient)
         if before is not None:
             stated = circle.entry.resource.get("subject")
-            if orjson.loads(before.raw).get("subject") == stated:
+            if json_text.tree(before.raw).get("subject") == stated:
                 return Claim()
             return await self.desk.uniqueness.claim(person, run.context, except_for=before.public_id)
         return await self.desk.uniqueness.claim(person, run.context)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from broker.core import json_text
+from broker.core.copies import is_copy
 from broker.core.dedup import REPLICA_CODE, REPLICA_SYSTEM
 from broker.core.identity import public_id
 from broker.core.outcome import OUTCOME_SYSTEM
@@ -82,10 +82,9 @@ class Uniqueness:
     async def _check(self, person: Person, context: RequestContext, except_for: str | None) -> None:
         looks = await asyncio.gather(*(self.searched(query, context) for query in self._queries(person)))
         held, unsure = await self._suspended(person.identifiers)
-        look = Look(
-            (*held, *(circle for one in looks for circle in one.circles)),
-            (*unsure, *dict.fromkeys(issue for one in looks for issue in one.unsure)),
-        )
+        for one in looks:
+            unsure += [issue for issue in one.unsure if issue not in unsure]
+        look = Look((*held, *(circle for one in looks for circle in one.circles)), tuple(unsure))
         others = [one for one in look.circles if one["id"] != except_for]
         if others:
             raise self._second_circle(_marker(others, self.federation.options.public_base))
@@ -118,7 +117,7 @@ class Uniqueness:
             clock=context.clock,
         )
         answer = await self.searches.first_page(query, asked)
-        told = orjson.loads(answer.body)
+        told = json_text.tree(answer.body)
         if answer.status != 200:
             return Look((), tuple(_unsure(told)) or (Issue("write.uniqueness-unsure"),))
         resources = [entry["resource"] for entry in told.get("entry", ())]
@@ -185,17 +184,12 @@ def _again(key: str, codings: Sequence[dict[str, str]]) -> Issue:
     return Issue(key, {**params, "parameter": "patient.identifier"}, severity="error")
 
 
-def _is_copy(circle: dict[str, Any]) -> bool:
-    tags = circle.get("meta", {}).get("tag", ())
-    return any(tag.get("system") == REPLICA_SYSTEM and tag.get("code") == REPLICA_CODE for tag in tags)
-
-
 def _marker(circles: Sequence[dict[str, Any]], public_base: str) -> Marker:
     """Where the circle is: its home; of a replica alone, the home that it names where that is one of ours."""
-    circle = min(circles, key=lambda one: (_is_copy(one), one["id"]))
+    circle = min(circles, key=lambda one: (is_copy(one), one["id"]))
     public = str(circle["id"])
-    if _is_copy(circle):
-        source = str(circle.get("meta", {}).get("source", ""))
+    if is_copy(circle):
+        source = str(circle["meta"].get("source"))
         own = public_base + "/CareTeam/"
         public = source.removeprefix(own).partition("/")[0] if source.startswith(own) else public
     return Marker(public, public.partition(".")[0])

@@ -11,8 +11,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 
-import orjson
-
+from broker.core import json_text
 from broker.core.dedup import is_replica
 from broker.core.entry import Entry
 from broker.core.manager_failure import failed
@@ -42,9 +41,16 @@ class UpdateService:
         target = Target(where.calls, where.origin)
         aliases: dict[str, str] = {}
         before, patient = await asyncio.gather(
-            self._before(asked.type, where.local_id, target, context, aliases), self._patient(asked, context)
+            self._before(asked.type, where.local_id, target, context, aliases),
+            self._patient(asked, context),
+            return_exceptions=True,
         )
+        # In this order: of what is not there, or is a copy, it does not matter whom it names.
+        if isinstance(before, BaseException):
+            raise before
         writable(before, f"{asked.type}", self.desk.public_base)
+        if isinstance(patient, BaseException):
+            raise patient
         if asked.if_match is not None and not names_version(asked.if_match, before.version_id):
             raise RequestError("request.precondition")
         body = localised(await self.desk.prepared(asked.body, target, context), target.origin, where.local_id)
@@ -90,7 +96,7 @@ class UpdateService:
         self, asked: Asked, before: Entry, patient: Entry | None, context: RequestContext
     ) -> Claim:
         """A circle that is given another person must not become that person's second one."""
-        if asked.type != "CareTeam" or _subject(orjson.loads(before.raw)) == _subject(asked.content):
+        if asked.type != "CareTeam" or _subject(json_text.tree(before.raw)) == _subject(asked.content):
             return Claim()
         person = known_person(asked.content, patient)
         return await self.desk.uniqueness.claim(person, context, except_for=before.public_id)
