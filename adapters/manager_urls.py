@@ -20,6 +20,9 @@ _AS_WRITTEN = "%/:?#[]@!$&'()*+,;=-._~"  # reserved characters keep their meanin
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CACHED_TARGETS = 64
 
+_OURS = re.compile(r"[A-Za-z]+(?:/[A-Za-z0-9_\-][A-Za-z0-9_\-.]*){0,3}")
+"""A type, an id, a version: what a read is made of. No segment starts with a dot, so it stays below the base."""
+
 
 class OutsideBaseError(ValueError):
     """The target does not lie under the manager's base. Carries nothing of the URL: it may name a person."""
@@ -50,7 +53,8 @@ class ManagerAddress:
         """The URL of a `ManagerRequest.target` with `query` added. Raise `OutsideBaseError`."""
         if not query and (known := self._cache.get(target)) is not None:
             return known
-        text = self._confined(self._absolute(target))
+        plain = _OURS.fullmatch(target) is not None
+        text = f"{self._base}/{target}" if plain else self._confined(self._absolute(target))
         if query:
             text += ("&" if "?" in text else "?") + urlencode(query, safe=":")
         url = URL(text, encoded=True)

@@ -60,6 +60,7 @@ class KafkaLogConsumer:
         self._listener = _FinishFirst(options.finish)
         self._consumer: AIOKafkaConsumer | None = None
         self._beginning: asyncio.Task[AIOKafkaConsumer] | None = None
+        self._fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]] = {}
         self._heard = 0.0
         self._settings = {
             **connection,
@@ -81,7 +82,8 @@ class KafkaLogConsumer:
         while True:
             try:
                 with log_errors(self._topic):
-                    found = await self._found()
+                    # Kept, since a cancellation heeded at the end of this block must not lose what Kafka gives once.
+                    self._fetched = self._fetched or await self._found()
             except StoreError as error:
                 if error.key == "federation.log-topic":
                     raise
@@ -89,6 +91,7 @@ class KafkaLogConsumer:
                 await self._dropped()
                 await self._clock.sleep(_PAUSE_SECONDS)
                 continue
+            found, self._fetched = self._fetched, {}
             if found:
                 self._listener.busy_with(found)
                 return Batch(self._topic, tuple(as_record(one) for ones in found.values() for one in ones))
@@ -132,11 +135,10 @@ class KafkaLogConsumer:
         if self._beginning is None:
             self._beginning = asyncio.create_task(self._begin())
         try:
-            self._consumer = await asyncio.shield(self._beginning)
+            return await asyncio.shield(self._beginning)
         finally:
             if self._beginning.done():
                 self._beginning = None
-        return self._consumer
 
     async def _begin(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(**self._settings)
@@ -148,6 +150,7 @@ class KafkaLogConsumer:
             await _stop(consumer)
             raise
         consumer.subscribe([self._topic], listener=self._listener)
+        self._consumer = consumer  # here, where no cancellation of who waits can lose a member of the group
         return consumer
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
@@ -156,10 +159,13 @@ class KafkaLogConsumer:
         self._heard = self._clock.monotonic()
 
     async def _dropped(self) -> None:
-        if self._beginning is not None:
-            self._beginning.cancel()
-            await asyncio.wait([self._beginning])
+        if (task := self._beginning) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # heard: asyncio complains about what nobody asked for
             self._beginning = None
+        self._fetched = {}
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await _stop(consumer)

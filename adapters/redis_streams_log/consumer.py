@@ -99,6 +99,7 @@ class RedisLogConsumer:
                 await self._release_surplus()
                 records = await self._fetched()
                 if records:
+                    self._woken = False
                     return Batch(self._topic, tuple(records))
                 await self._wait()
             except StoreError:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 _FRAMES = 5
+_SILENT = ("aiokafka",)  # what it says in an outage it says a thousand times, and below that it says keys and values
 _QUIET = (
     "aiohttp",
     "asyncio",
@@ -49,6 +50,8 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def loop_errors_as_lines(loop: asyncio.AbstractEventLoop) -> None:

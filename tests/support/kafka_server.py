@@ -30,6 +30,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import write_certificates
+
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
 _CACHE = Path(__file__).parents[2] / ".kafka"
 _INSTALL_SECONDS = 300.0
@@ -41,12 +43,22 @@ _OLDEST_JAVA = 17
 # Small and quick to start; the class archive comes with the JDK.
 _JVM = ("-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
+USER, PASSWORD = "agent", "a-password-of-tests"
+_SCRAM = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+
 _SETTINGS = """\
 process.roles=broker,controller
 node.id=1
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=BROKER://127.0.0.1:{port},SECURE://127.0.0.1:{secure}
+listener.security.protocol.map=BROKER:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_{user}="{password}";
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={directory}/server.pem
+listener.name.secure.ssl.client.auth=none
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller}
@@ -98,6 +110,7 @@ class KafkaServer:
     existing: str | None = None
     started_in: float = 0.0  # seconds
     _port: int = 0
+    _secure: int = 0
     _classpath: str = ""
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -111,6 +124,16 @@ class KafkaServer:
         return self.existing or f"127.0.0.1:{self._port}"
 
     @property
+    def secure(self) -> str:
+        """`host:port` that takes TLS and SASL only."""
+        return f"127.0.0.1:{self._secure}"
+
+    @property
+    def cafile(self) -> Path:
+        """Who vouches for the server."""
+        return self.directory / "ca.pem"
+
+    @property
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -122,13 +145,27 @@ class KafkaServer:
     def start(self) -> None:
         """Format its storage and run it. Not starting is a defect, no reason to skip."""
         begun = time.monotonic()
-        self._port, controller = _free_ports()
+        self._port, self._secure, controller = _free_ports(3)
         self.directory.mkdir(parents=True, exist_ok=True)
-        settings = _SETTINGS.format(port=self._port, controller=controller, directory=self.directory)
+        write_certificates(self.directory)
+        settings = _SETTINGS.format(
+            port=self._port,
+            secure=self._secure,
+            controller=controller,
+            directory=self.directory,
+            user=USER,
+            password=PASSWORD,
+        )
         self._config.write_text(settings, encoding="ascii")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatting = subprocess.run(
-            self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)),
+            self._java(
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster}",  # with "=", since it may begin with "-"
+                f"--config={self._config}",
+                f"--add-scram={_SCRAM}",
+            ),
             capture_output=True,
             text=True,
             check=False,
@@ -269,11 +306,12 @@ def _tool(name: str) -> str:
     return found
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _answers(port: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.manager_urls import ManagerAddress, OutsideBaseError
 
@@ -91,3 +93,16 @@ def test_a_base_without_a_path_keeps_to_its_host() -> None:
 def test_a_base_that_is_none(base: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         ManagerAddress(base)
+
+
+@given(st.from_regex(r"[A-Za-z]{1,4}(/[A-Za-z0-9._\-]{1,5}){0,4}/?", fullmatch=True))
+def test_what_is_plain_is_taken_as_what_is_not(target: str) -> None:
+    """The short way of types, ids and versions leads where the careful one does."""
+
+    def taken(spelling: str) -> str | None:
+        try:
+            return str(ManagerAddress(BASE).url(spelling))
+        except OutsideBaseError:
+            return None
+
+    assert taken(target) == taken(f"{BASE}/{target}")
