@@ -9,15 +9,15 @@ are secrets.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,7 +25,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from broker.core.topics import DEFAULT_PREFIX
 from broker.errors import ConfigurationError
+from broker.settings_errors import translated
 from registry.model import SLUG
 
 PREFIX = "CDS_"
@@ -174,6 +176,51 @@ class Settings(BaseSettings):
             "secondes entre deux regards sur une écriture restée sans réponse",
         ),
     ] = 5.0
+    kafka_bootstrap: Annotated[
+        str | None,
+        _doc(
+            "Kafka servers, host:port with commas; unset: synchronisation on Redis Streams",
+            "serveurs Kafka, hôte:port séparés par des virgules ; sinon Redis Streams",
+        ),
+    ] = None
+    kafka_security_protocol: Annotated[
+        str,
+        _doc(
+            "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+            "PLAINTEXT, SSL, SASL_PLAINTEXT ou SASL_SSL",
+        ),
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[
+        str,
+        _doc("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "PLAIN, SCRAM-SHA-256 ou SCRAM-SHA-512"),
+    ] = "SCRAM-SHA-512"
+    kafka_username: Annotated[str | None, _doc("user at Kafka (SASL)", "utilisateur de Kafka (SASL)")] = None
+    kafka_password: Annotated[
+        SecretStr | None, _doc("password at Kafka (SASL)", "mot de passe de Kafka (SASL)")
+    ] = None
+    kafka_password_file: Annotated[
+        Path | None, _doc("file that holds that password", "fichier qui contient ce mot de passe")
+    ] = None
+    kafka_tls_ca: Annotated[
+        Path | None,
+        _doc(
+            "who vouches for the Kafka servers, PEM; unset: the system's authorities",
+            "autorités des serveurs Kafka, PEM ; sinon celles du système",
+        ),
+    ] = None
+    kafka_tls_cert: Annotated[
+        Path | None, _doc("certificate shown to Kafka, PEM", "certificat présenté à Kafka, PEM")
+    ] = None
+    kafka_tls_key: Annotated[
+        Path | None, _doc("key of that certificate, PEM", "clé de ce certificat, PEM")
+    ] = None
+    topic_prefix: Annotated[
+        str,
+        _doc(
+            "first part of every topic's name: PREFIX.notifications, PREFIX.replication.ID",
+            "début du nom de chaque sujet : PREFIX.notifications, PREFIX.replication.ID",
+        ),
+    ] = DEFAULT_PREFIX
     home: Annotated[
         str | None,
         _doc(
@@ -234,6 +281,13 @@ class Settings(BaseSettings):
             raise PydanticCustomError("slug", "a manager's id")
         return value
 
+    @field_validator("topic_prefix")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is None:
+            raise PydanticCustomError("topic_prefix", "letters, digits, '.', '_' and '-' only, 100 at most")
+        return value
+
     @field_validator("locator_secret", "locator_previous_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -248,6 +302,10 @@ class Settings(BaseSettings):
         if self.locator_secret is not None and self.locator_secret_file is not None:
             raise PydanticCustomError(
                 "two_secrets", "CDS_LOCATOR_SECRET and CDS_LOCATOR_SECRET_FILE exclude each other"
+            )
+        if self.kafka_password is not None and self.kafka_password_file is not None:
+            raise PydanticCustomError(
+                "two_passwords", "CDS_KAFKA_PASSWORD and CDS_KAFKA_PASSWORD_FILE exclude each other"
             )
         if self.locator_freshness <= self.locator_poll:
             raise PydanticCustomError("freshness", "CDS_LOCATOR_FRESHNESS is not over CDS_LOCATOR_POLL")
@@ -292,7 +350,7 @@ class Settings(BaseSettings):
         try:
             settings = cls(**given)  # type: ignore[arg-type]  # pydantic converts and checks
         except ValidationError as error:
-            raise _translated(error) from None  # the original would show values, and some are secrets
+            raise translated(error, PREFIX) from None  # the original would show values, and some are secrets
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(
                 "config.file", setting=PREFIX + "CONFIG", reason=_reason(error)
@@ -332,44 +390,3 @@ def _unreadable(reason: str) -> ConfigurationError:
 
 def _reason(error: Exception) -> str:
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
-
-
-_FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "float_parsing": lambda _: "un nombre est attendu",
-    "float_type": lambda _: "un nombre est attendu",
-    "finite_number": lambda _: "un nombre fini est attendu",
-    "int_parsing": lambda _: "un entier est attendu",
-    "int_type": lambda _: "un entier est attendu",
-    "int_from_float": lambda _: "un entier est attendu",
-    "string_type": lambda _: "un texte est attendu",
-    "enum": lambda ctx: f"valeurs possibles : {ctx.get('expected')}",
-    "greater_than": lambda ctx: f"doit être supérieur à {ctx.get('gt')}",
-    "greater_than_equal": lambda ctx: f"doit être au moins {ctx.get('ge')}",
-    "less_than_equal": lambda ctx: f"doit être au plus {ctx.get('le')}",
-    "extra_forbidden": lambda _: "réglage inconnu",
-    "public_url": lambda _: "une adresse http(s) absolue sans paramètre est attendue",
-    "secret_too_short": lambda _: "16 caractères au moins",
-    "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
-    "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
-    "freshness": lambda _: "CDS_LOCATOR_FRESHNESS doit dépasser CDS_LOCATOR_POLL",
-    "slug": lambda _: "l'identifiant d'un gestionnaire",
-    "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",
-}
-
-
-def _translated(error: ValidationError) -> ConfigurationError:
-    problems = error.errors(include_input=False, include_url=False)
-    return ConfigurationError(
-        "config.invalid",
-        problems_fr=" ; ".join(_line(problem, _french(problem)) for problem in problems),
-        problems_en="; ".join(_line(problem, problem["msg"]) for problem in problems),
-    )
-
-
-def _french(problem: ErrorDetails) -> str:
-    known = _FRENCH.get(problem["type"])
-    return "valeur refusée" if known is None else known(problem.get("ctx", {}))
-
-
-def _line(problem: ErrorDetails, reason: str) -> str:
-    return f"{PREFIX}{str(problem['loc'][0]).upper()} : {reason}" if problem["loc"] else reason

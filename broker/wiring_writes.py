@@ -88,7 +88,8 @@ class Writing:
         idempotency = Idempotency(
             RedisIdempotencyStore(parts.redis, keys=parts.keys),
             sealer,
-            hold=max(60.0, 3 * (settings.write_deadline + 2 * settings.write_settle)),
+            parts.clock,
+            hold=settings.write_deadline + 3 * settings.write_settle,
         )
         detached = Detached(settings.write_deadline)
         routes = WriteRoutes(

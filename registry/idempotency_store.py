@@ -11,6 +11,7 @@ from registry.write_model import Begun, Different, Done, Fresh, Running
 _BEGIN = RedisScript(scripts.BEGIN)
 _ANSWER = RedisScript(scripts.ANSWER)
 _ABANDON = RedisScript(scripts.ABANDON)
+_HOLD = RedisScript(scripts.HOLD)
 
 _BEGUN: dict[bytes, Begun] = {b"fresh": Fresh(), b"running": Running(), b"different": Different()}
 
@@ -30,6 +31,9 @@ class RedisIdempotencyStore:
         return bool(
             await _ANSWER.run(self._client, [self._keys.idempotency(key)], (owner, seconds * 1000, blob))
         )
+
+    async def hold(self, key: bytes, owner: str, *, seconds: int) -> bool:
+        return bool(await _HOLD.run(self._client, [self._keys.idempotency(key)], (owner, seconds * 1000)))
 
     async def abandon(self, key: bytes, owner: str) -> None:
         await _ABANDON.run(self._client, [self._keys.idempotency(key)], (owner,))

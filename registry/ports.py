@@ -8,6 +8,7 @@ from typing import Protocol
 
 from registry.locator_model import Coverage, Generation, Identifier, Pointer, Sighting
 from registry.model import Gestionnaire, Registered, Skills
+from registry.outbox_model import CircleChange, OutboxState, Waiting
 from registry.write_model import Begun, Due, Name, Taken
 
 
@@ -188,8 +189,12 @@ class WriteLog(Protocol):
         token: int | None = None,
         result: bytes | None = None,
         keep: float = 0,
+        changes: Sequence[CircleChange] = (),
     ) -> bool:
         """Clear the intent and its claims; leave `result` under each name for `keep` seconds.
+
+        `changes`: the circles that were written, put in the outbox in the same step (`Outbox.enqueue`), whatever became
+        of the claims: so none is lost between the two, and none told twice where two come to the same end.
 
         Without an intent: clear what `claim` gave, given its names and token; not what has become an intent's. With
         one, `names` may be left out while it is there: it knows its own. (That is what costs a second round trip.)
@@ -219,6 +224,65 @@ class WriteLog(Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """Changes of circles on their way to the change log. Every method may raise `StoreError`.
+
+    A change is put there at most once, in the order in which the broker comes to know of the changes of a circle, and
+    numbered as it is. What is nothing new is left out: the version that was told last, an older one, the deletion of
+    what was told to be deleted. Versions that are numbers are compared as such, others by the manager's instants.
+    A version that became known after a later one is left out too: what is published is the circle as it is.
+
+    Numbers grow by one with each change of a circle. The first is the store's own time in milliseconds. So they go on
+    growing over a store that was lost, or a circle that was forgotten, and a larger step shows that one of both happened:
+    with a lost store, changes that waited may never be told.
+
+    One node at a time publishes. Its token is checked wherever it reads or removes, so one that was replaced without
+    noticing does neither. What it has in hand by then it may still publish: readers go by the number.
+
+    Every method is one step and one round trip (`enqueue_many`: one for some hundreds).
+    """
+
+    async def enqueue(self, change: CircleChange) -> int | None:
+        """A change that is certain, as a write is. Its number; None where it is nothing new."""
+        ...
+
+    async def enqueue_many(
+        self, changes: Sequence[CircleChange], *, since: str | None
+    ) -> Sequence[int | None]:
+        """What a manager's feed shows, of changes after `since`, and of some before, which are told again to be sure.
+
+        The first `since` of a manager is where following it began, and is kept. Of a circle of which nothing is known,
+        what is not after that was there before and is no change.
+        """
+        ...
+
+    async def lead(self, node: str, *, seconds: float) -> int | None:
+        """Publish, or go on publishing, for `seconds`; 0 ends it. The token, which grows; None where another does."""
+        ...
+
+    async def peek(self, token: int, *, after: str | None, limit: int) -> Sequence[Waiting] | None:
+        """What waits behind a place, the oldest first; None where another publishes."""
+        ...
+
+    async def remove(self, token: int, places: Sequence[str]) -> bool:
+        """These are in the log. False, and nothing removed, where another publishes: it publishes them again."""
+        ...
+
+    async def wait(self, after: str | None, *, seconds: float) -> bool:
+        """True as soon as something waits behind a place; False after `seconds`, or a second, without."""
+        ...
+
+    async def state(self) -> OutboxState: ...
+
+    async def tidy(self, manager: str, part: int, *, older: float) -> int:
+        """Forget the circles that have not changed for `older` seconds, in one of 4096 parts of a manager's.
+
+        What the manager's feed then shows of the time of what was forgotten, or before, is old, whatever circle it is of.
+        How many were forgotten.
+        """
+        ...
+
+
 class IdempotencyStore(Protocol):
     """Answers to requests that carried an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07).
 
@@ -232,6 +296,10 @@ class IdempotencyStore(Protocol):
 
     async def finish(self, key: bytes, owner: str, blob: bytes, *, seconds: int) -> bool:
         """Keep the answer for `seconds`. False, and nothing kept, where the key is no more this owner's."""
+        ...
+
+    async def hold(self, key: bytes, owner: str, *, seconds: int) -> bool:
+        """Not answered yet, and running for `seconds` more. False where the key is no more this owner's."""
         ...
 
     async def abandon(self, key: bytes, owner: str) -> None:

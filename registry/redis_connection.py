@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
@@ -16,6 +16,7 @@ from broker.errors import ConfigurationError, StoreError
 
 RedisClient = Redis | RedisCluster
 
+_CONNECTIONS = 64
 _CLUSTER = "redis+cluster://"
 _CLUSTER_TLS = "rediss+cluster://"
 
@@ -30,7 +31,11 @@ def connect(url: str, *, timeout: float = 2.0) -> RedisClient:
     try:
         if url.startswith((_CLUSTER, _CLUSTER_TLS)):
             return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-        return Redis.from_url(url, health_check_interval=15, **options)
+        # Who comes when all connections are taken waits for one, where the default pool refuses.
+        pool = BlockingConnectionPool.from_url(
+            url, health_check_interval=15, max_connections=_CONNECTIONS, timeout=timeout, **options
+        )
+        return Redis.from_pool(pool)
     except ValueError:
         raise ConfigurationError(
             "config.file", setting="CDS_REDIS_URL", reason="redis://, rediss://, unix://, redis+cluster://"

@@ -102,6 +102,84 @@ class RedisKeys:
         """Sorted set: intents by when they were recorded, likewise."""
         return f"{self.prefix}:{{writes}}:begun"
 
+    # The outbox shares the hash tag of the writes: an intent is cleared and its changes are put there in one step.
+
+    @property
+    def outbox(self) -> str:
+        """Stream: m manager, i id, v version, t instant, o operation, s sequence."""
+        return f"{self.prefix}:{{writes}}:outbox"
+
+    @property
+    def outbox_floors(self) -> str:
+        """Hash: slug → up to which instant (ms) what is unknown at that manager is old."""
+        return f"{self.prefix}:{{writes}}:outbox:floors"
+
+    @property
+    def outbox_lead(self) -> str:
+        """String with expiry: fencing token and node that publishes."""
+        return f"{self.prefix}:{{writes}}:outbox:lead"
+
+    @property
+    def outbox_fence(self) -> str:
+        """Number: the last fencing token given."""
+        return f"{self.prefix}:{{writes}}:outbox:fence"
+
+    def outbox_circles(self, manager: str, bucket: int) -> str:
+        """Hash: what is known of a manager's circles that changed (`registry.outbox_scripts`)."""
+        return f"{self.prefix}:{{writes}}:circles:{manager}:{bucket:x}"
+
     def idempotency(self, key: bytes) -> str:
         """Hash with expiry: f fingerprint, o owner; b the answer, sealed, once there is one."""
         return f"{self.prefix}:idempotency:{key.hex()}"
+
+    # Subscriptions, and the queues of those that are told by HTTP: few and small, so one hash tag each.
+
+    @property
+    def subscriptions(self) -> str:
+        """Hash: id → version, instant, sealed content."""
+        return f"{self.prefix}:{{subscriptions}}:documents"
+
+    def subscription_gone(self, subscription: str) -> str:
+        """String with expiry: the last version, when it was removed, and a nonce."""
+        return f"{self.prefix}:{{subscriptions}}:gone:{subscription}"
+
+    @property
+    def subscription_versions(self) -> str:
+        """Hash: id → version."""
+        return f"{self.prefix}:{{subscriptions}}:versions"
+
+    @property
+    def subscription_epoch(self) -> str:
+        """Number: grows with each write of a subscription."""
+        return f"{self.prefix}:{{subscriptions}}:epoch"
+
+    @property
+    def subscription_changes(self) -> str:
+        """Pub/sub channel: the id that changed."""
+        return f"{self.prefix}:{{subscriptions}}:changes"
+
+    @property
+    def hook_due(self) -> str:
+        """Sorted set: subscriptions by when they are due, milliseconds since the epoch by the server's clock."""
+        return f"{self.prefix}:{{hooks}}:due"
+
+    @property
+    def hook_wakes(self) -> str:
+        """Pub/sub channel: a subscription that became due."""
+        return f"{self.prefix}:{{hooks}}:wakes"
+
+    def hook_state(self, subscription: str) -> str:
+        """Hash: see `registry.hook_scripts`."""
+        return f"{self.prefix}:{{hooks}}:state:{subscription}"
+
+    def hook_events(self, subscription: str) -> str:
+        """Stream: entry `{number}-0`, fields e event, t milliseconds, c content, sealed."""
+        return f"{self.prefix}:{{hooks}}:events:{subscription}"
+
+    def hook_known(self, subscription: str) -> str:
+        """Hash: event → number, of what the stream holds."""
+        return f"{self.prefix}:{{hooks}}:known:{subscription}"
+
+    def sent_circles(self, bucket: int) -> str:
+        """Hash: public id of a circle → ids of the subscriptions that were sent it, by blanks. Small: it is kept packed."""
+        return f"{self.prefix}:sent:{bucket:x}"

@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Sequence
 
 from registry import write_scripts as scripts
+from registry.outbox_model import CircleChange
+from registry.outbox_wire import change_arguments
 from registry.redis_connection import RedisClient
 from registry.redis_keys import RedisKeys
 from registry.redis_script import RedisScript
@@ -62,7 +64,9 @@ class RedisWriteLog:
         token: int | None = None,
         result: bytes | None = None,
         keep: float = 0,
+        changes: Sequence[CircleChange] = (),
     ) -> bool:
+        buckets, told = change_arguments(changes, self._keys)
         while True:
             keys = [
                 self._keys.write_intents,
@@ -70,10 +74,12 @@ class RedisWriteLog:
                 self._keys.write_due,
                 self._keys.write_begun,
                 *self._of(names),
+                self._keys.outbox,
+                *buckets,
             ]
             kept = 0 if result is None or keep <= 0 else _milliseconds(keep)
-            arguments = (intent or "", _text(token), _joined(names), kept, result or b"")
-            answer: int | bytes = await _FINISH.run(self._client, keys, arguments)
+            said = (intent or "", _text(token), _joined(names), kept, result or b"", len(names), *told)
+            answer: int | bytes = await _FINISH.run(self._client, keys, said)
             if isinstance(answer, int):
                 return bool(answer)
             names = tuple(dict.fromkeys((*names, *_names(answer))))

@@ -10,6 +10,8 @@ the last one was lost. They stay below 2^53 until the year 2255, and Lua must no
 
 from __future__ import annotations
 
+from registry.outbox_scripts import ENQUEUE_FUNCTION
+
 _TIME = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -78,9 +80,13 @@ return 1
 """
 )
 
-# KEYS: intents, blobs, due, begun, names · ARGV: intent or '', token or '', names, milliseconds or 0, result.
+# KEYS: intents, blobs, due, begun, names; outbox, buckets · ARGV: intent or '', token or '', names, milliseconds or 0,
+# result, how many names; changes (`outbox_scripts`).
 # Answers 1, 0 where a name is a later holder's, or the names of the intent where they were not all given.
-FINISH = """
+FINISH = (
+    ENQUEUE_FUNCTION
+    + _TIME
+    + """
 local intent, token, result, keep = ARGV[1], ARGV[2], ARGV[5], tonumber(ARGV[4]) > 0
 local given = ' ' .. ARGV[3] .. ' '
 local record = intent ~= '' and redis.call('HGET', KEYS[1], intent)
@@ -95,8 +101,10 @@ if record then
   redis.call('ZREM', KEYS[3], intent)
   redis.call('ZREM', KEYS[4], intent)
 end
+local outbox = 5 + ARGV[6]
+for from = 7, #ARGV, 9 do enqueue(KEYS[outbox], 0, KEYS[outbox + ARGV[from]], from, now) end
 local alone = 1
-for i = 5, #KEYS do
+for i = 5, outbox - 1 do
   local held = redis.call('HMGET', KEYS[i], 't', 'i', 'r')
   local ours, free = false, not held[1]
   if held[3] then
@@ -120,6 +128,7 @@ for i = 5, #KEYS do
 end
 return alone
 """
+)
 
 # KEYS: names. Answers for each: token or false, result or false.
 LOOK = """
@@ -185,6 +194,14 @@ if known[1] ~= ARGV[1] then return 0 end
 if known[2] then return 1 end
 redis.call('HSET', KEYS[1], 'b', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# KEYS: key · ARGV: owner, milliseconds.
+HOLD = """
+local known = redis.call('HMGET', KEYS[1], 'o', 'b')
+if known[1] ~= ARGV[1] then return 0 end
+if not known[2] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1
 """
 

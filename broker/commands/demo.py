@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,8 @@ from broker.commands.api_client import DEFAULT_URL
 from broker.commands.demo_cast import CAST, REPLICATED, REVISED, TWICE
 from broker.commands.demo_check import check_everything
 from broker.commands.demo_federation import Demo, running_demo
-from broker.commands.demo_held import ins_of_subject, read_held
+from broker.commands.demo_held import Resource, ins_of_subject, made_public, read_held
+from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from broker.commands.log_lines import log_to_stderr
 from broker.commands.terminal import FAILED, run, said
 
@@ -88,8 +90,12 @@ async def _shown(running: Demo, console: Console) -> int:
     held = await read_held(running)
     home = running.managers[0]
     persons = [ins_of_subject(held[home.slug], circle) for circle in ("cercle-4", TWICE, REPLICATED)]
-    for (fr, en), command in _suggestions(running, persons):
-        console.print(f"\n# {said(fr, en)}", markup=False, style="bold")
+    circles = held[home.slug]["CareTeam"]
+    writes = writing_suggestions(
+        running, _bodies(running, circles[JOINED]), circles[REVISED]["meta"]["versionId"]
+    )
+    for (fr, en), command in [*_suggestions(running, persons), *writes]:
+        console.print(f"\n# {said(fr, en)}", markup=False, style="bold", soft_wrap=True)
         console.print(command, markup=False, soft_wrap=True)
     console.print()
     console.print(
@@ -101,6 +107,16 @@ async def _shown(running: Demo, console: Console) -> int:
     )
     await asyncio.Event().wait()
     return 0
+
+
+def _bodies(running: Demo, circle: Resource) -> Path:
+    """What the suggested writes send, as files that go with the demonstration."""
+    home = running.managers[0]
+    directory = running.settings.data_dir / "bodies"
+    directory.mkdir()
+    for name, resource in bodies(made_public(circle, home.slug) | {"id": f"{home.slug}.{JOINED}"}).items():
+        (directory / f"{name}.json").write_bytes(orjson.dumps(resource))
+    return directory
 
 
 def _cast(running: Demo) -> Table:

@@ -14,7 +14,8 @@ Resource = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One manager. `fr` and `en` say what is particular to it; `options` are those of its sandbox."""
+    """One manager. `fr` and `en` say what is particular to it; `options` are those of its sandbox; `territory` are the
+    departments whose people are its own."""
 
     slug: str
     region: str
@@ -23,10 +24,11 @@ class Role:
     fr: str = "comme le guide le veut"
     en: str = "as the guide wants it"
     options: Mapping[str, bool | int] = field(default_factory=dict)
+    territory: tuple[str, ...] = ()
 
 
 _FIRST: Final = (
-    Role("bre", "53", "GCS e-Santé Bretagne", 24),
+    Role("bre", "53", "GCS e-Santé Bretagne", 24, territory=("22", "29", "35", "56")),
     Role(
         "nor",
         "28",
@@ -35,6 +37,7 @@ _FIRST: Final = (
         "pages de 5 au plus",
         "pages of 5 at most",
         {"default_page": 5, "max_page": 5},
+        ("14", "27", "50", "61", "76"),
     ),
     Role(
         "occ",
@@ -69,7 +72,7 @@ _FIRST: Final = (
         "does not sort",
         {"ignores_sort": True},
     ),
-    Role("cor", "94", "GIP Corse e-santé", 9),
+    Role("cor", "94", "GIP Corse e-santé", 9, territory=("2A", "2B")),
 )
 _REST: Final = tuple(
     Role(f"r{code}", code, f"Gestionnaire {name}", 10)

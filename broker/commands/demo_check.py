@@ -1,4 +1,4 @@
-"""`demo --check`: every read flux once, against what the managers themselves say that they hold."""
+"""`demo --check`: every flux once, against what the managers themselves say that they hold."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from adapters.clock import SystemClock
 from broker.commands import demo_checks_faults as faults
 from broker.commands import demo_checks_read as reading
 from broker.commands import demo_checks_search as searching
+from broker.commands import demo_checks_write as writing
 from broker.commands.demo_federation import Demo
 from broker.commands.demo_held import read_held
 from broker.commands.demo_probe import CheckFailedError, Probe
@@ -57,6 +58,15 @@ CHECKS = (
     Check("Réponse partielle refusée", "Partial answer refused", faults.partial_refused),
     Check("Disjoncteur", "Breaker", faults.breaker_open),
     Check("Retour du gestionnaire", "The manager is back", faults.back),
+    Check("1a : créer un acteur", "1a: create an actor", writing.create_actor),
+    Check("1b : créer un cercle", "1b: create a circle", writing.create_circle),
+    Check("1b : second cercle", "1b: second circle", writing.second_circle),
+    Check("1c : création, transaction", "1c: create, transaction", writing.create_transaction),
+    Check("4a : modifier un acteur", "4a: update an actor", writing.update_actor),
+    Check("4b : modifier un cercle", "4b: update a circle", writing.update_circle),
+    Check("4c : mise à jour, transaction", "4c: update, transaction", writing.update_transaction),
+    Check("Écriture refusée", "Refused write", writing.refused),
+    Check("Idempotency-Key", "Idempotency-Key", writing.idempotent),
 )
 
 

@@ -26,9 +26,11 @@ async def statement(probe: Probe) -> str:
     )
     kinds = {one["type"]: one for one in told["rest"][0]["resource"]}
     offered = {one["code"] for one in kinds["CareTeam"]["interaction"]}
-    wanted = {"read", "vread", "history-instance", "history-type", "search-type"}
+    wanted = {"read", "vread", "history-instance", "history-type", "search-type", "create", "update"}
     expect(wanted <= offered, f"not offered: {sorted(wanted - offered)}")
-    expect(not offered & {"create", "update", "patch", "delete"}, "writes are declared and not offered")
+    expect(not offered & {"patch", "delete"}, "what the guide has not is declared")
+    whole = {one["code"] for one in told["rest"][0].get("interaction", ())}
+    expect("transaction" in whole, "transactions are not offered")
     return f"{len(kinds)} types, CareTeam with {len(kinds['CareTeam'].get('searchParam', ()))} parameters"
 
 

@@ -202,6 +202,7 @@ async def _register(url: str, managers: Sequence[DemoManager]) -> None:
                 "name": role.name,
                 "region": role.region,
                 "base_url": manager.base_url,
+                "territory": list(role.territory),
             }
             await api.call("POST", "/registry/gestionnaires", body=declared)
             await api.call("POST", f"/registry/gestionnaires/{role.slug}/check", seconds=_CHECK_SECONDS)

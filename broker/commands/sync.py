@@ -1,4 +1,5 @@
-"""`cds-broker sync …`: what keeping regions in step leaves to people, by the running broker's API.
+"""`cds-broker sync …`: keeping regions in step. `agent`, `status` and `dead-letters` need the change log alone; `conflicts`
+asks the running broker's API.
 
 Exit codes: 0 done, 1 refused or not done, 2 wrong use.
 """
@@ -13,13 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from broker.commands import sync_dead_letters
 from broker.commands.api_client import DEFAULT_URL, ApiClient
+from broker.commands.sync_agent import agent
+from broker.commands.sync_status import status
 from broker.commands.terminal import run, said
 
 app = typer.Typer(no_args_is_help=True, help="Keeping regions in step.")
 
 Url = Annotated[str, typer.Option("--url", envvar="CDS_URL", help="Address of the running broker.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for scripts.")]
+
+
+app.command(
+    epilog="Examples: cds-broker sync agent --gestionnaire occ --manager-url https://cds.occitanie.example/fhir · "
+    "cds-broker sync agent --gestionnaire occ --gestionnaires gestionnaires.toml"
+)(agent)
+app.command(epilog="Example: cds-broker sync status --json")(status)
+app.add_typer(sync_dead_letters.app, name="dead-letters")
 
 
 @app.callback()

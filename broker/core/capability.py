@@ -14,6 +14,7 @@ from broker.core.dialects import effective_skills
 from broker.core.lacks import MODIFIERS
 from broker.core.search_parameters import PARAMETERS, TYPES, SearchParameter
 from broker.core.statement import BROKER_SOFTWARE, FEDERATION_EXTENSION
+from broker.core.subscription_capability import subscription_capability
 from registry.model import REGIONS, Registered, Skills, Status
 
 Json = dict[str, Any]
@@ -49,13 +50,14 @@ def federation_statement(
     now: str,
     federation_id: str,
     writes: bool = False,
+    subscriptions: bool = False,
 ) -> Json:
     """The CapabilityStatement of `GET /metadata`, as JSON values
     (http://hl7.org/fhir/R4/capabilitystatement.html).
 
     `now` is an RFC 3339 instant, `version` the software's. `federation_id` and what brokers among the
     managers reach are published, so that a broker sees before it asks that a road leads back to itself.
-    `writes`: creations, updates and transactions are offered too.
+    `writes`: creations, updates and transactions are offered too. `subscriptions`: so is being told of changes.
     """
     active = [
         (item, effective_skills(item)) for item in registered if item.gestionnaire.status is Status.ACTIVE
@@ -82,7 +84,7 @@ def federation_statement(
         "fhirVersion": "4.0.1",
         "format": ["json", "xml"],
         "implementationGuide": [_GUIDE_PACKAGE],
-        "rest": [_rest(active, writes=writes)],
+        "rest": [_rest(active, writes=writes, subscriptions=subscriptions)],
     }
 
 
@@ -101,9 +103,11 @@ _REST_DOCUMENTATION: Final = (
 )
 
 
-def _rest(active: Sequence[_Known], *, writes: bool) -> Json:
+def _rest(active: Sequence[_Known], *, writes: bool, subscriptions: bool) -> Json:
     rest: Json = {"mode": "server", **_said("documentation", *_documented(active))}
     rest["resource"] = [_resource(kind, active, writes=writes) for kind in TYPES]
+    if subscriptions:
+        rest["resource"].append(subscription_capability())
     if writes:
         rest["interaction"] = [{"code": "transaction"}]
     return rest

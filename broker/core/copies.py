@@ -12,14 +12,16 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from broker.core.dedup import REPLICA_CODE, REPLICA_SYSTEM
+from broker.core.identity import Origin
 from broker.core.references import Named, named_by
+from broker.core.rewriting import outward_url
 
 COPIED_TYPES = frozenset({"Patient", "Practitioner", "PractitionerRole", "RelatedPerson", "Organization"})
 """The guide's actors: what a circle may refer to, and what it needs there."""
@@ -45,6 +47,21 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def parsed(raw: bytes) -> dict[str, Any]:
     """A resource as a tree that keeps the precision of its decimals. `raw` must be a JSON object."""
     return _decode(raw)
+
+
+def original_of(source: str | None, public_base: str, origins: Sequence[Origin]) -> str | None:
+    """`Type/public id` of what a copy's `meta.source` names, by its public address or by that at a registered manager; None
+    where it is neither: other addresses are not passed on."""
+    if source is None:
+        return None
+    own = source.removeprefix(public_base + "/")
+    if own != source:
+        return own.partition("/_history/")[0]
+    for origin in origins:
+        address = outward_url(source, origin, {}) if source.startswith(origin.base_url + "/") else None
+        if address is not None:
+            return address.removeprefix(origin.public_base + "/").partition("/_history/")[0]
+    return None
 
 
 def nests_too_deep(resource: Mapping[str, Any]) -> bool:

@@ -90,9 +90,12 @@ class Copies:
 
     def choose(self, entries: Iterable[Copyable]) -> list[bool]:
         """For each entry in order: shown or not. Another manager's copy of what is already shown is not."""
+        listed = list(entries)
+        if len(listed) == 1 and not self.rule.shown:  # nothing that it could be a copy of
+            return [not self.yields(listed[0])]
         shown = dict(self.rule.shown)
         verdicts = []
-        for entry in entries:
+        for entry in listed:
             keep = not self.yields(entry)
             if keep:
                 keys = circle_keys(entry)

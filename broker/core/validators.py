@@ -33,6 +33,8 @@ def is_unchanged(conditions: Mapping[str, str], stated: Mapping[str, str]) -> bo
 
     If-None-Match goes before If-Modified-Since (RFC 9110, section 13.2.2) and compares weakly.
     """
+    if not conditions:
+        return False
     wanted = conditions.get("if-none-match")
     if wanted is not None:
         own = _ETAG.fullmatch(stated.get("etag", ""))

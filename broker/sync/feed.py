@@ -14,7 +14,7 @@ instant the crawl began and no later, `as_of` says so, and the manager goes on b
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -40,6 +40,9 @@ LASTING = frozenset({NO_FEED, NO_PATIENT_FEED, NO_DELETIONS})
 
 Key = tuple[str, str | None, str | None]
 
+Listener = Callable[[str, Sequence[Entry], str], Awaitable[None]]
+"""Hears of circles that changed: the manager's slug, its entries, and from where this look reads. May raise `StoreError`."""
+
 
 class TooManyChangesError(BrokerError):
     """The feed is too far ahead to be caught up with."""
@@ -61,10 +64,12 @@ class End:
 class Feed:
     """The feeds of one manager. `handled`: by type, the changes near the end of the feed that were dealt with.
 
-    `ends`: by type, how the feed ended at the last look.
+    `ends`: by type, how the feed ended at the last look. `listener` hears of a change once the index knows it, and again
+    wherever a look is begun anew.
     """
 
     locator: Locator
+    listener: Listener | None = None
     handled: dict[str, frozenset[Key]] = field(default_factory=dict)
     ends: dict[str, End] = field(default_factory=dict)
 
@@ -90,7 +95,7 @@ class Feed:
         settled = end is not None and end.last == since and end.settled
         overlap = 0.0 if settled else reader.options.overlap
         handled = self.handled.get(resource_type, frozenset())
-        look = Look(reader, self.locator, resource_type, since, overlap, handled)
+        look = Look(reader, self.locator, resource_type, since, overlap, handled, self.listener)
         last = await look.read()
         self.handled[resource_type] = look.seen
         if end is None or end.last != last:
@@ -119,6 +124,7 @@ class Look:
     since: str
     overlap: float
     handled: frozenset[Key]
+    listener: Listener | None = None
     seen: frozenset[Key] = frozenset()
 
     async def read(self) -> str:
@@ -173,10 +179,17 @@ class Look:
             else:
                 await self.locator.forget(slug, one.local_id, at=epoch(one.last_updated))
         await self._learn(page, held)
+        gone = [one for one in changes if not one.raw and one.local_id not in bare]
+        await self._tell([*held, *gone])
         if bare:
             async with aclosing(self.reader.named(bare)) as pages:
                 async for found in pages:
                     await self._learn(found, found.matches)
+                    await self._tell(found.matches)
+
+    async def _tell(self, circles: Sequence[Entry]) -> None:
+        if circles and self.listener is not None:
+            await self.listener(self.reader.origin.slug, circles, self.since)
 
     async def _learn(self, page: Page, circles: Sequence[Entry]) -> None:
         if circles:

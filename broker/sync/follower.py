@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from broker.errors import FailureKind, ManagerError, StoreError
 from broker.ports import Clock, Managers
 from broker.sync.crawl import Crawl, begun
-from broker.sync.feed import LASTING, Feed, TooManyChangesError
+from broker.sync.feed import LASTING, Feed, Listener, TooManyChangesError
+from broker.sync.instants import epoch
 from broker.sync.options import SyncOptions
 from broker.sync.reader import ManagerReader, UnsortedError
 from registry.locator_model import Coverage, CoverageState
@@ -44,7 +45,10 @@ class CoverageChangedError(Exception):
 
 @dataclass(slots=True)
 class Follower:
-    """`generation`: the part of the index that is looked after; `fence`: the token of the leadership."""
+    """`generation`: the part of the index that is looked after; `fence`: the token of the leadership.
+
+    `listener` hears of circles that change, once the manager is followed.
+    """
 
     slug: str
     generation: int
@@ -54,6 +58,7 @@ class Follower:
     clock: Clock
     options: SyncOptions
     make_reader: MakeReader
+    listener: Listener | None = None
     _feed: Feed = field(init=False)
     _last: Coverage = field(init=False)
     _crawled: float | None = None  # `started` of the crawl that came to its end
@@ -63,9 +68,10 @@ class Follower:
     _unrecorded: set[str] = field(default_factory=set)
     _checked_at: str | None = None
     _base_url: str | None = None
+    _too_far: bool = False  # the feed could not be caught up with
 
     def __post_init__(self) -> None:
-        self._feed = Feed(self.locator)
+        self._feed = Feed(self.locator, self.listener)
         self._last = Coverage(generation=self.generation)
         self._size = self.options.page
 
@@ -78,12 +84,13 @@ class Follower:
                 pause = await self._step()
                 failures = 0
             except CoverageChangedError:
-                self._feed = Feed(self.locator)  # what was learnt of late may be lost with it
+                self._feed = Feed(self.locator, self.listener)  # what was learnt of late may be lost with it
                 pause = 0.0
             except UnsortedError as error:
                 self._unsorted.add(error.resource_type)
                 pause = 0.0
             except TooManyChangesError:
+                self._too_far = True
                 await self._ask_anew()
                 pause = 0.0
             except (ManagerError, StoreError) as error:
@@ -138,15 +145,18 @@ class Follower:
     async def _begin(self, reader: ManagerReader) -> None:
         """A crawl from the start. What an earlier one left is cleared, and nobody relies on it from before that."""
         self._size = self.options.page
-        self._feed = Feed(self.locator)
+        self._feed = Feed(self.locator, self.listener)
+        before = self._last
         if self._last.started is not None:
             await self._save(replace(self._last, state=CoverageState.NONE, as_of=None))
             await self.locator.clear(self.slug)
             self._last = await self._stored()
         now = self.clock.now().timestamp()
-        await self._save(
-            replace(await begun(reader, self._last, now), state=CoverageState.CRAWLING, as_of=None)
-        )
+        coverage = await begun(reader, self._last, now)
+        if not self._too_far and _goes_on(before, coverage):
+            coverage = replace(coverage, since=before.since)
+        await self._save(replace(coverage, state=CoverageState.CRAWLING, as_of=None))
+        self._too_far = False
 
     async def _ask_anew(self) -> None:
         await self._save(replace(self._last, state=CoverageState.NONE, as_of=None))
@@ -182,6 +192,12 @@ class Follower:
             raise LostLeadError
         self._last = coverage
         return coverage
+
+
+def _goes_on(before: Coverage, coverage: Coverage) -> bool:
+    """Whether the feed is read on from where it was left: what changed since then is still to be heard of."""
+    left, there = epoch(before.since), epoch(coverage.since)
+    return before.base_url == coverage.base_url and left is not None and there is not None and left < there
 
 
 def _content(coverage: Coverage) -> Coverage:

@@ -20,6 +20,7 @@ from broker.errors import StoreError
 from broker.federation.federation import Federation
 from broker.federation.managers import ManagersView
 from broker.ports import Clock
+from broker.sync.feed import Listener
 from broker.sync.follower import Follower, LostLeadError
 from broker.sync.options import SyncOptions
 from broker.sync.reader import ManagerReader
@@ -41,7 +42,7 @@ class LocatorKeeper:
     """`node`: a name of this process that no other has. `via`: as brokers name themselves to managers.
 
     `federation` leads to managers by a client whose failures count for nobody's breaker: a crawl asks for more at a
-    time than a search does.
+    time than a search does. `listener`: see `Follower`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LocatorKeeper:
         node: str,
         via: str,
         options: SyncOptions | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._managers = managers
         self._federation = federation
@@ -62,6 +64,7 @@ class LocatorKeeper:
         self._node = node
         self._via = via
         self._options = options or SyncOptions()
+        self._listener = listener
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.leading: set[str] = set()
 
@@ -176,6 +179,7 @@ class LocatorKeeper:
             clock=self._clock,
             options=self._options,
             make_reader=self._reader,
+            listener=self._listener,
         )
 
     def _reader(

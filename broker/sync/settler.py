@@ -12,19 +12,24 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec import structs
 
+from broker.core.change_event import Operation
 from broker.core.entry import Entry
 from broker.core.preferences import Preferences
+from broker.core.transaction_answer import write_transaction_answer
 from broker.errors import BrokerError, StoreError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import Desk
+from broker.federation.writing.desk import Desk, changed
+from broker.federation.writing.evidence import Found
 from broker.federation.writing.idempotency import Idempotency
 from broker.federation.writing.records import (
     Intent,
     Marker,
+    Replay,
     Target,
     WriteAnswer,
     open_intent,
@@ -32,9 +37,11 @@ from broker.federation.writing.records import (
     seal_marker,
 )
 from broker.federation.writing.rendering import written
+from broker.federation.writing.transact import written_steps
 from broker.federation.writing.update import tell_of_patient
 from broker.ports import Clock
 from registry.model import Status
+from registry.outbox_model import CircleChange
 from registry.write_model import Due
 
 _log = logging.getLogger("broker.writes")
@@ -84,6 +91,8 @@ class Settler:
             # Sealed with a secret that is gone, or for a manager that left the federation: nobody can tell any more.
             await self._end(due, intent, "unknowable")
             return
+        if intent.replay is not None:
+            await self.idempotency.hold_on(intent.replay)
         if registered.gestionnaire.status is not Status.ACTIVE:
             await self._later(due)
             return
@@ -104,32 +113,44 @@ class Settler:
         found = await self.desk.evidence.happened(intent, target, context, aliases)
         await self.desk.federation.remember(aliases)
         if found is not None:
-            marker = await self._learn(intent, target)
-            if intent.replay is not None and not intent.bundle:
-                await self.idempotency.keep(
-                    intent.replay, self._answer(found.entry, 201 if found.created else 200)
-                )
-            await self._end(due, intent, "written", marker)
+            marker, changes = await self._learn(intent, target)
+            if intent.replay is not None:
+                await self._answer(intent, intent.replay, found, target, context)
+            await self._end(due, intent, "written", marker, changes)
         elif intent.absent:
             await self._end(due, intent, "not-written")
         else:
             again = seal_intent(self.desk.sending.sealer, structs.replace(intent, absent=1))
             await self.desk.sending.log.postpone(due.intent, seconds=self.every, blob=again)
 
-    def _answer(self, entry: Entry, status: int) -> WriteAnswer:
-        return written(
-            entry,
-            status=status,
-            public_base=self.desk.public_base,
-            stated={},
-            warnings=(),
-            context=self._context(),
-            update=status == 200,
-        )
+    async def _answer(
+        self, intent: Intent, replay: Replay, found: Found, target: Target, context: RequestContext
+    ) -> None:
+        """What the client would have been answered, for when it asks again."""
+        if not intent.bundle:
+            answer = written(
+                found.entry,
+                status=201 if found.created else 200,
+                public_base=self.desk.public_base,
+                stated={},
+                warnings=(),
+                context=context,
+                update=not found.created,
+            )
+            await self.idempotency.keep(replay, answer)
+            return
+        aliases: dict[str, str] = {}
+        entries = await written_steps(self.desk, intent, target, context, aliases)
+        await self.desk.federation.remember(aliases)
+        if entries is None:
+            return  # a part of it cannot be seen: the key stays taken rather than being answered with half
+        body = write_transaction_answer(entries, self.desk.public_base)
+        await self.idempotency.keep(replay, WriteAnswer(200, body))
 
-    async def _learn(self, intent: Intent, target: Target) -> Marker | None:
+    async def _learn(self, intent: Intent, target: Target) -> tuple[Marker | None, tuple[CircleChange, ...]]:
         """The index learns of every circle that was written. Raises `BrokerError`: then all is done again."""
         marker = None
+        changes: tuple[CircleChange, ...] = ()
         for step in intent.steps:
             context = self._context()
             aliases: dict[str, str] = {}
@@ -142,22 +163,31 @@ class Settler:
                 if not await self.desk.learnt(found.entry, patient):
                     raise StoreError("federation.store")
                 marker = Marker(found.entry.public_id, target.slug)
+                operation = Operation.CREATED if found.created else Operation.UPDATED
+                changes += changed(target, found.entry, operation)
             elif step.type == "Patient" and not await tell_of_patient(
                 self.desk, found.entry, target, context
             ):
                 raise StoreError("federation.store")
-        return marker
+        return marker, changes
 
     async def _patient(self, circle: Entry, context: RequestContext) -> Entry | None:
         return await self.desk.subject(self.desk.evidence.tree(circle), "CareTeam.subject", context)
 
-    async def _end(self, due: Due, intent: Intent | None, how: str, marker: Marker | None = None) -> None:
+    async def _end(
+        self,
+        due: Due,
+        intent: Intent | None,
+        how: str,
+        marker: Marker | None = None,
+        changes: Sequence[CircleChange] = (),
+    ) -> None:
         """Clear the intent and its claims. Of a write that was not made the key is freed too."""
         sealer = self.desk.sending.sealer
         result = None if marker is None else seal_marker(sealer, marker)
         keep = self.desk.sending.options.keep if result is not None else 0
         await self.desk.sending.log.finish(
-            due.intent, names=due.names, token=due.token, result=result, keep=keep
+            due.intent, names=due.names, token=due.token, result=result, keep=keep, changes=changes
         )
         if intent is not None and intent.replay is not None and how == "not-written":
             await self.idempotency.give_up(intent.replay)

@@ -18,7 +18,14 @@ from typing import Any
 from rich.console import Console
 
 from broker.commands.terminal import run
-from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory, bench_merge, bench_search
+from tests.benchmarks import (
+    bench_crawl,
+    bench_located,
+    bench_locator_memory,
+    bench_merge,
+    bench_search,
+    bench_write,
+)
 from tests.benchmarks.report import Report, load, machine, save, show
 
 OnCase = Callable[[str], None]
@@ -37,6 +44,10 @@ def _located(quick: bool, on_case: OnCase) -> bench_located.Located:
     return run(bench_located.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
 
 
+def _write(quick: bool, on_case: OnCase) -> bench_write.Written:
+    return run(bench_write.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
+
+
 def _memory(quick: bool, _: OnCase) -> dict[str, float]:
     return bench_locator_memory.run(bench_locator_memory.CIRCLES // (10 if quick else 1))
 
@@ -49,6 +60,7 @@ PARTS: Mapping[str, Part] = {
     "merge": _merge,
     "search": _search,
     "located": _located,
+    "write": _write,
     "locator-memory": _memory,
     "crawl": _crawl,
 }

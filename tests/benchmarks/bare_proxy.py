@@ -1,4 +1,4 @@
-"""What a located search is measured against: a bare aiohttp proxy that passes one request on to one manager.
+"""What a located search, a read and a write are measured against: a bare aiohttp proxy of one manager.
 
 Nothing is parsed, checked, bounded or named. With `redis` it reads two keys first, in one round trip, and makes nothing
 of them. It runs on the broker's event loop.
@@ -29,7 +29,22 @@ async def work(argument: Any) -> None:
                 return web.Response(body=await response.read(), headers=JSON)
 
         app = web.Application()
-        app.add_routes([web.post("/fhir/CareTeam/_search", passed_on)])
+
+        async def written(request: web.Request) -> web.Response:
+            """A read or a write: the same request to the same path, and the manager's own answer."""
+            body = await request.read()
+            headers = {"Content-Type": "application/fhir+json"} if body else {}
+            url = base + request.path.removeprefix("/fhir")
+            async with session.request(request.method, url, data=body or None, headers=headers) as response:
+                return web.Response(body=await response.read(), status=response.status, headers=JSON)
+
+        app.add_routes(
+            [
+                web.post("/fhir/CareTeam/_search", passed_on),
+                web.post("/fhir/CareTeam", written),
+                web.route("*", "/fhir/CareTeam/{id}", written),
+            ]
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -19,6 +19,7 @@ from registry.redis_connection import connect
 from registry.redis_keys import RedisKeys
 from registry.redis_store import RedisGestionnaireStore
 from tests.benchmarks.children import main, say, serve_commands
+from tests.benchmarks.write_parts import Parts
 
 SECRET = b"a secret for benchmarks, long enough"
 
@@ -73,8 +74,15 @@ async def work(argument: Any) -> None:
     async with running_broker(settings, redis_url=argument["redis"], secret=SECRET) as running:
         settle()
         say({"base": running.base_url})
-        profiler = Profiler()
-        await serve_commands({"profile": profiler.start, "report": profiler.stop})
+        profiler, parts = Profiler(), Parts()
+        await serve_commands(
+            {
+                "profile": profiler.start,
+                "report": profiler.stop,
+                "parts": parts.start,
+                "parts-so-far": parts.told,
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A load generator that costs little: one request prebuilt, sent again and again over kept connections."""
+"""A load generator that costs little: requests built beforehand, sent again and again over kept connections."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
@@ -15,10 +16,11 @@ _PATIENCE = 30.0  # seconds for one request, after which the benchmark gives up
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A port of this machine and the one request that is sent there."""
+    """A port of this machine and the request that is sent there; `fresh` makes another one each time."""
 
     port: int
-    request: bytes
+    request: bytes = b""
+    fresh: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,19 @@ class Run:
     body: bytes  # the last one
 
 
-def request(method: str, target: str, port: int, *, body: bytes = b"") -> Target:
+FORM = "application/x-www-form-urlencoded"
+
+
+def written(method: str, target: str, port: int, *, body: bytes = b"", content_type: str = FORM) -> bytes:
+    """A request as it goes over the wire."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}:{port}", "Accept: application/fhir+json"]
     if body:
-        lines += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"]
-    return Target(port, "\r\n".join([*lines, "", ""]).encode() + body)
+        lines += [f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def request(method: str, target: str, port: int, *, body: bytes = b"") -> Target:
+    return Target(port, written(method, target, port, body=body))
 
 
 class _Connection(asyncio.Protocol):
@@ -52,7 +62,7 @@ class _Connection(asyncio.Protocol):
             self._answered.set_exception(exc or ConnectionError("closed before the answer"))
 
     async def exchange(self, sent: bytes) -> bytes:
-        """The body of the answer; any status but 200 is an error."""
+        """The body of the answer; any status but 200 and 201 is an error."""
         self._pieces, self._missing, self._head = [], -1, b""
         self._answered = asyncio.get_running_loop().create_future()
         self.transport.write(sent)
@@ -71,7 +81,7 @@ class _Connection(asyncio.Protocol):
             self._finish(self._answered)
 
     def _finish(self, answered: asyncio.Future[bytes]) -> None:
-        if self._head.startswith(b"HTTP/1.1 200 "):
+        if self._head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")):
             answered.set_result(b"".join(self._pieces))
         else:
             answered.set_exception(RuntimeError(f"answered {self._head[:60]!r}"))
@@ -90,9 +100,10 @@ async def closed_loop(target: Target, *, connections: int, requests: int) -> Run
         try:
             while left > 0:
                 left -= 1
+                made = target.request if target.fresh is None else target.fresh()
                 sent = perf_counter()
                 async with asyncio.timeout(_PATIENCE):
-                    body = await connection.exchange(target.request)
+                    body = await connection.exchange(made)
                 latencies.append(perf_counter() - sent)
         finally:
             connection.transport.close()

@@ -15,9 +15,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory
+from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory, bench_write
 from tests.benchmarks.bench_located import Located
 from tests.benchmarks.bench_search import Cost, Outcome
+from tests.benchmarks.bench_write import Written
 
 MERGE_LIMIT = 1.5
 """Times `orjson.loads` + `orjson.dumps` of the same bytes."""
@@ -45,6 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     merge: dict[str, float] = {}
     search: list[Outcome] = []
     located: Located | None = None
+    write: Written | None = None
     locator_memory: dict[str, float] = {}
     crawl: dict[str, float] = {}
 
@@ -82,6 +84,12 @@ def show(report: Report, before: Report | None, console: Console) -> None:
         for table in search_tables(report.located.outcomes, earlier):
             console.print(table)
         console.print(f"{_TIMES} {bench_located.note(report.located)}", style="dim")
+    if report.write:
+        earlier = before.write.outcomes if before and before.write else ()
+        for table in search_tables(report.write.outcomes, earlier):
+            console.print(table)
+        console.print(bench_write.parts_table(report.write))
+        console.print(f"{_TIMES} {bench_write.note(report.write)}", style="dim")
     if report.locator_memory:
         console.print(_memory_table(report.locator_memory, before.locator_memory if before else {}))
     if report.crawl:

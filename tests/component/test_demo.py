@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import os
@@ -10,8 +11,10 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import pytest_asyncio
 from rich.console import Console
@@ -20,12 +23,15 @@ from adapters.clock import SystemClock
 from broker.commands import demo_check
 from broker.commands.demo_check import CHECKS, Check
 from broker.commands.demo_federation import Demo, running_demo
-from broker.commands.demo_held import Held, read_held
-from broker.commands.demo_probe import CheckFailedError, Probe, ids
+from broker.commands.demo_held import Held, made_public, read_held
+from broker.commands.demo_probe import Answer, CheckFailedError, Probe, ids
+from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from tests.support.cli_process import children, cli, runs
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FHIR_JSON = {"Content-Type": "application/fhir+json"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -54,7 +60,7 @@ def doctored(probe: Probe, kind: str, change: dict[str, object]) -> Probe:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.en)
 async def test_every_flux_holds(probe: Probe, check: Check) -> None:
-    # In the order of the table: the last five are one story, from a region that hangs to its return.
+    # In the order of the table: a region that hangs, until its return, is one story; the writes come last.
     assert await check.run(probe)
 
 
@@ -73,8 +79,73 @@ async def test_a_check_fails_where_the_broker_tells_something_else(
     probe: Probe, name: str, kind: str, change: dict[str, object]
 ) -> None:
     check = next(one for one in CHECKS if one.en == name)
+    now = dataclasses.replace(probe, held=await read_held(probe.demo))  # the writes are there too
+    assert await check.run(now)
     with pytest.raises(CheckFailedError):
-        await check.run(doctored(probe, kind, change))
+        await check.run(doctored(now, kind, change))
+
+
+@pytest.mark.parametrize("name", [check.en for check in CHECKS if check.en.startswith(("1", "4"))])
+async def test_a_check_of_a_write_fails_where_the_manager_holds_something_else(
+    probe: Probe, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of a manager itself comes back altered."""
+
+    async def altered(this: Probe, method: str, path: str, **more: Any) -> Answer:
+        answer = await send(this, method, path, **more)
+        if not path.startswith("http"):
+            return answer
+        seen = answer.json | {"meta": {"versionId": "0"}, "status": "proposed"}
+        return dataclasses.replace(answer, body=orjson.dumps(seen))
+
+    send = Probe.send
+    monkeypatch.setattr(Probe, "send", altered)
+    check = next(one for one in CHECKS if one.en == name)
+    with pytest.raises(CheckFailedError):
+        await check.run(probe)
+
+
+async def test_the_bodies_of_the_suggested_writes_are_what_the_broker_takes(probe: Probe) -> None:
+    joined = probe.held[probe.home]["CareTeam"][JOINED]
+    public = made_public(joined, probe.home) | {"id": f"{probe.home}.{JOINED}"}
+    made = bodies(public)
+    assert set(made) == {"patient", "circle", "creation", "update"}
+    answer = await probe.send("POST", "/fhir", body=made["update"], headers=FHIR_JSON)
+    assert answer.status == 200, answer.body
+    shown = writing_suggestions(probe.demo, Path("/bodies"), "2")
+    assert [en.partition(":")[0] for (_, en), _ in shown] == ["1a", "1b", "1c", "4a", "4b", "4c"]
+
+
+async def test_the_writes_of_the_readme_are_done(demo: Demo) -> None:
+    """As they stand there, on another port, with the id that the first one answers."""
+    text = Path(__file__).parents[2].joinpath("README.md").read_text()
+    commands = text.partition("## Writing")[2].partition("```sh\n")[2].partition("```")[0]
+    commands = commands.replace("http://127.0.0.1:8080/fhir", demo.base_url)
+    beginning, second, rest = commands.partition("# 1b")
+    assert rest
+    actors = await shell(beginning)
+    assert [status for status, _ in actors] == [201, 201]
+    person = re.search(r"/Patient/([^/]+)/", actors[0][1])
+    assert person is not None
+    setting = beginning.partition("\n")[0] + "\n"
+    written = await shell(setting + second + rest.replace("Patient/PATIENT", f"Patient/{person[1]}"))
+    assert [status for status, _ in written] == [201, 200, 200, 200, 200]
+    again = await shell(setting + second + rest.replace("Patient/PATIENT", f"Patient/{person[1]}"))
+    assert [status for status, _ in again] == [
+        201,
+        409,
+        200,
+        412,
+        200,
+    ]  # the key; a second circle; a stale version
+
+
+async def shell(commands: str) -> list[tuple[int, str]]:
+    """Status and head of each answer that the commands show."""
+    process = await asyncio.create_subprocess_exec("bash", "-c", commands, stdout=asyncio.subprocess.PIPE)
+    shown, _ = await process.communicate()
+    heads = re.findall(r"HTTP/1\.1 (\d{3})(.*?)\r\n\r\n", shown.decode(), re.DOTALL)
+    return [(int(status), head) for status, head in heads]
 
 
 async def test_the_table_says_what_failed(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,37 @@ async def test_a_large_body_is_sent_whole(client: HttpManagerClient) -> None:
         assert manager.requests[0].headers["content-type"] == "application/fhir+json"
 
 
+async def test_an_answer_before_the_whole_request_has_left_ends_the_connection(
+    client: HttpManagerClient,
+) -> None:
+    """Else the rest of the body would be read as the next request."""
+    connections = 0
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        refused = head.startswith(b"POST")
+        status = b"413 Content Too Large" if refused else b"200 OK"
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\n{}" % status)
+        await writer.drain()
+        if refused:  # nothing more is read
+            await closed.wait()
+        writer.close()
+
+    closed = asyncio.Event()
+    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    async with server, scripted_manager() as manager:
+        port = server.sockets[0].getsockname()[1]
+        who = manager.gestionnaire("big", base_url=f"http://127.0.0.1:{port}/fhir")
+        large = ManagerRequest("POST", "CareTeam", body=b"x" * (12 << 20))
+        assert (await client.send(who, large, timeout=5)).status == 413
+        assert (await client.send(who, ManagerRequest("GET", "CareTeam/c0"), timeout=5)).status == 200
+        assert connections == 2
+        closed.set()
+        await client.aclose()
+
+
 async def test_headers_that_belong_to_the_client_are_not_passed_on(client: HttpManagerClient) -> None:
     headers = {"Authorization": "Bearer callers-own", "Host": "evil", "Cookie": "a=b", "User-Agent": "x"}
     async with scripted_manager() as manager:

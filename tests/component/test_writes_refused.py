@@ -280,6 +280,33 @@ async def test_a_circle_given_to_another_person_is_not_that_ones_second(world: W
     assert answered.headers["Location"] == f"{PUBLIC}/{key(second)}"
 
 
+async def test_a_circle_is_not_given_the_identifier_of_another(world: World, people: People) -> None:
+    """Two circles of one business identifier would be shown as one: the other could no longer be found."""
+    first = await world.circle(people, home="bre", name="a")
+    second = await world.circle(people, home="cor", name="b")
+    changed = first | {"identifier": second["identifier"]}
+    answered = await refused(world, 409, "PUT", key(first), changed)
+    assert answered.headers["Location"] == f"{PUBLIC}/{key(second)}"
+    bundle_of = {"resourceType": "Bundle", "type": "transaction"}
+    entry = {"resource": changed, "request": {"method": "PUT", "url": key(first)}}
+    await refused(world, 409, "POST", "", bundle_of | {"entry": [entry]})
+    own = first | {"identifier": [first["identifier"][0] | {"value": f"{people.token}-new"}]}
+    assert (await world.send("PUT", key(first), own)).status == 200
+
+
+async def test_a_circle_entered_in_error_makes_room_and_cannot_come_back(
+    world: World, people: People
+) -> None:
+    wrong = await world.circle(people, name="a")
+    error = await world.send("PUT", key(wrong), wrong | {"status": "entered-in-error"})
+    assert error.status == 200
+    right = await world.made(people.circle("b", wrong["subject"]["reference"], []))
+    back = await refused(world, 409, "PUT", key(wrong), wrong | {"status": "active"})
+    assert back.headers["Location"] == f"{PUBLIC}/{key(right)}"
+    noted = wrong | {"status": "entered-in-error", "name": "Erreur"}
+    assert (await world.send("PUT", key(wrong), noted)).status == 200
+
+
 async def test_unsure_names_who_could_not_be_asked_and_the_risk_can_be_taken(
     valkey: Valkey, people: People
 ) -> None:
@@ -343,19 +370,31 @@ async def test_the_id_of_the_body_is_that_of_the_address(world: World, people: P
     await refused(world, 400, "PUT", key(made), without)
 
 
-async def test_a_replica_is_refused_with_its_home(world: World, people: People) -> None:
+@pytest.mark.parametrize("named", ["public", "manager", "elsewhere"])
+async def test_a_replica_is_refused_with_its_home(world: World, people: People, named: str) -> None:
+    """Its source names the home's circle by public address, or as the manager does; anything else is not passed on."""
     home = await world.circle(people, home="bre")
+    local = home["id"].removeprefix("bre.")
+    source = {
+        "public": f"{PUBLIC}/{key(home)}",
+        "manager": f"{world.boxes['bre'].base_url}/CareTeam/{local}/_history/1",
+        "elsewhere": "http://10.0.0.7/fhir/CareTeam/1",
+    }[named]
     copy = people.circle("copy", "Patient/none", []) | {
         "id": f"copy{people.token}",
-        "meta": {"profile": [CDS + "cds-ihe-careteam"], "tag": [COPY], "source": f"{PUBLIC}/{key(home)}"},
+        "meta": {"profile": [CDS + "cds-ihe-careteam"], "tag": [COPY], "source": source},
     }
     world.boxes["cor"].store.load([copy])
     public = (await world.send("GET", f"CareTeam/cor.copy{people.token}")).json
     answered = await refused(world, 409, "PUT", key(public), public | {"name": "Autre"})
-    assert answered.headers["Location"] == f"{PUBLIC}/{key(home)}"
     [issue] = told(answered)
     assert issue.key == "write.replica"
-    assert all(key(home) in text for text in issue.texts)
+    if named == "elsewhere":
+        assert "Location" not in answered.headers
+        assert b"10.0.0.7" not in answered.body
+    else:
+        assert answered.headers["Location"] == f"{PUBLIC}/{key(home)}"
+        assert all(key(home) in text for text in issue.texts)
 
 
 # --- the manager's own refusal

@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+import orjson
 import pytest
 import pytest_asyncio
+from _pytest.mark.structures import ParameterSet
 
 from adapters.sandbox.app import running_sandbox
 from registry.redis_keys import RedisKeys
-from tests.support.faulty_proxy import Fault, faulty_proxy
+from tests.support.faulty_proxy import Fault, Seen, Stage, faulty_proxy
 from tests.support.federation import Answered
 from tests.support.valkey import Valkey, ValkeyServer
 from tests.support.waiting import until
-from tests.support.write_pair import BOUND, DEADLINE, SETTLE, Pair, pair
+from tests.support.write_pair import BOUND, SETTLE, Pair, pair
 from tests.support.write_world import (
     PUBLIC,
     Attempt,
@@ -44,12 +46,17 @@ from tests.support.write_world import (
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
+WAIT = 1
+"""Seconds that a client gives a write of which nobody will know in time: so much sooner is it found out."""
+
 AT_BRE = {"X-Gestionnaire": "bre"}
 
 PLAIN = frozenset(
     {Fault.CUT_UNANSWERED, Fault.CUT_IN_ANSWER, Fault.GATEWAY_AFTER, Fault.TIMEOUT_AFTER, Fault.ERROR_AFTER}
 )
 """The manager has done it and can be asked at once: the client is to be told so."""
+
+QUICKLY_KNOWN = PLAIN | {Fault.CUT_AT_ONCE}
 
 IN_VAIN = frozenset(one for one in Fault if not one.reaches)
 """The manager never hears of it, and cannot say whether it will: nobody knows."""
@@ -249,17 +256,32 @@ async def is_told_everywhere(world: Pair, write: Write, answered: Answered) -> N
             assert (found["id"], found["meta"]["versionId"]) == (identity, version.version_id)
 
 
-@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
-@pytest.mark.parametrize("make", WRITES, ids=lambda make: make.__name__)
+def cases() -> list[ParameterSet]:
+    """Every write with every fault. Where it takes long to know, a third in the usual run, all of them under `make soak`."""
+    return [
+        pytest.param(
+            make,
+            fault,
+            id=f"{make.__name__}-{fault.name.lower()}",
+            marks=() if fault in QUICKLY_KNOWN or (row + column) % 3 == 1 else pytest.mark.soak,
+        )
+        for row, make in enumerate(WRITES)
+        for column, fault in enumerate(Fault)
+    ]
+
+
+@pytest.mark.parametrize(("make", "fault"), cases())
 async def test_the_answer_is_true(
     world: Pair, make: Callable[[Pair], Awaitable[Write]], fault: Fault
 ) -> None:
     write, key = await make(world), new_key()
     proxy = world.proxies["bre"]
     # An answer later than any deadline; a request that comes while the broker still watches for it.
-    proxy.hold = 1.5 * DEADLINE if fault is Fault.LATE else 0.75 * SETTLE
+    proxy.hold = 1.5 * WAIT if fault is Fault.LATE else 0.75 * SETTLE
     proxy.faults[f"Cercle {write.mark}" if write.kind == "CareTeam" else write.mark] = fault
 
+    if fault not in QUICKLY_KNOWN:
+        write.headers["Prefer"] = f"wait={WAIT}"
     first = await write.send(world.nodes[0], Idempotency_Key=key)
     assert not proxy.faults, "the fault never struck"
     if fault in PLAIN:
@@ -287,9 +309,9 @@ async def test_a_claim_stays_until_it_is_known_what_happened(world: Pair, fault:
     write = await creation(world)
     assert write.person is not None
     proxy = world.proxies["bre"]
-    proxy.hold = 1.5 * DEADLINE if fault is Fault.LATE else 0.75 * SETTLE
+    proxy.hold = 1.5 * WAIT if fault is Fault.LATE else 0.75 * SETTLE
     proxy.faults[f"Cercle {write.mark}"] = fault
-    first = await write.send(world.nodes[0])
+    first = await write.send(world.nodes[0], Prefer=f"wait={WAIT}")
     assert first.status == 504 or fault is not Fault.LOST
     attempt = Attempt(write.person, world.nodes)
     answers: list[Answered | None] = []
@@ -306,6 +328,78 @@ async def test_a_claim_stays_until_it_is_known_what_happened(world: Pair, fault:
     [held] = await world.managers.circles_of(write.person)
     assert located(answered) == held
     assert (answered.status == 201) is (fault is Fault.LOST), statuses(answers)
+
+
+@pytest.mark.parametrize("make", [creation, creating_transaction, update], ids=lambda make: make.__name__)
+async def test_a_write_that_comes_between_two_looks_is_found_by_the_second(
+    world: Pair, make: Callable[[Pair], Awaitable[Write]]
+) -> None:
+    """The request, cut off from its client, reaches the manager only when the broker has looked twice already."""
+    write, key = await make(world), new_key()
+    assert write.person is not None
+    proxy, looks = world.proxies["bre"], 0
+    wanted = write.body["id"].partition(".")[2] if write.method == "PUT" else write.mark
+
+    def watch(stage: Stage, seen: Seen) -> None:
+        """The first look is that of the request itself, the second one the settler's."""
+        nonlocal looks
+        sent = f"Cercle {write.mark}" not in proxy.faults
+        if stage is Stage.ANSWERED and sent and not seen.writes and wanted.encode() in seen.raw:
+            looks += 1
+            if looks == 2:
+                proxy.release.set()
+
+    proxy.watch, proxy.hold = watch, BOUND
+    proxy.faults[f"Cercle {write.mark}"] = Fault.HELD_BACK
+    write.headers["Prefer"] = f"wait={WAIT}"
+    first = await write.send(world.nodes[0], Idempotency_Key=key)
+    assert first.status == 504, first.body
+    assert effect(world, write) == 0
+    await until(lambda: effect(world, write) == 1, seconds=BOUND)
+    again = await final(write, world.nodes[1], key)
+    assert again.status == write.status, again.body
+    assert effect(world, write) == world.reached(write.mark) == 1
+    [held] = await world.managers.circles_of(write.person)
+    answered = await Attempt(write.person, world.nodes).create(1, "bre")
+    assert answered is not None
+    assert (answered.status, located(answered)) == (409, held)
+
+
+def overtake(world: Pair, write: Write, at: Stage) -> None:
+    """As this update reaches a stage, somebody else writes a version of the same circle at the manager."""
+    store, local = world.stores["bre"], write.body["id"].partition(".")[2]
+
+    def watch(stage: Stage, seen: Seen) -> None:
+        if stage is at and seen.writes and f"Cercle {write.mark}".encode() in seen.raw:
+            now = store.versions("CareTeam", local)[-1].content
+            store.put("CareTeam", local, orjson.dumps({**now, "name": "Cercle of somebody else"}))
+
+    world.proxies["bre"].watch = watch
+
+
+async def test_an_update_that_was_overtaken_is_answered_with_its_own_version(world: Pair) -> None:
+    """It was done, its answer was lost, and the next version is somebody else's: that one is not what it made."""
+    write = await update(world)
+    overtake(world, write, Stage.ANSWERED)
+    world.proxies["bre"].faults[f"Cercle {write.mark}"] = Fault.CUT_UNANSWERED
+    answered = await write.send(world.nodes[0], Prefer="return=representation")
+    assert answered.status == 200, answered.body
+    [own] = world.written("CareTeam", f"Cercle {write.mark}")["bre"]
+    assert (version_of(answered), own.version_id) == ("2", "2")
+    assert write.mark in answered.json["name"]
+
+
+async def test_an_update_that_was_lost_and_overtaken_is_not_taken_for_done(world: Pair) -> None:
+    """Its version is gone: nobody is told that it was written, at once or by its key."""
+    write, key = await conditional_update(world), new_key()
+    overtake(world, write, Stage.CAME)
+    world.proxies["bre"].faults[f"Cercle {write.mark}"] = Fault.LOST
+    write.headers["Prefer"] = f"wait={WAIT}"
+    first = await write.send(world.nodes[0], Idempotency_Key=key)
+    assert first.status in (412, 504), first.body
+    again = await final(write, world.nodes[1], key)
+    assert again.status == 412, again.body
+    assert effect(world, write) == world.reached(write.mark) == 0
 
 
 async def test_a_refused_connection_is_no_ambiguity(world: Pair) -> None:
@@ -339,7 +433,7 @@ async def test_a_client_that_leaves_takes_nothing_with_it(
     write, key = await make(world), new_key()
     assert write.person is not None
     proxy = world.proxies["bre"]
-    proxy.hold = DEADLINE / 2
+    proxy.hold = WAIT / 2
     proxy.faults[f"Cercle {write.mark}"] = Fault.LATE
     leaving = asyncio.create_task(write.send(world.nodes[0], Idempotency_Key=key))
     await until(lambda: world.reached(write.mark) == 1)
@@ -418,10 +512,10 @@ async def test_a_key_of_a_second_circle_stays_with_its_refusal(world: Pair) -> N
 async def test_a_lost_answer_without_a_key_is_found_by_trying_again(world: Pair) -> None:
     """A client that knows no key is told of its own circle as an existing one: nothing is written twice."""
     write = await creation(world)
-    world.proxies["bre"].hold = DEADLINE / 2
+    world.proxies["bre"].hold = WAIT / 2
     world.proxies["bre"].faults[f"Cercle {write.mark}"] = Fault.LATE
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(DEADLINE / 4):
+        async with asyncio.timeout(WAIT / 4):
             await write.send(world.nodes[0])
     again = await write.send(world.nodes[1])
     assert again.status in (409, 503), again.body

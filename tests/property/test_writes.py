@@ -16,14 +16,14 @@ import asyncio
 import itertools
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from adapters.sandbox.store import Version
@@ -50,6 +50,9 @@ from tests.support.write_world import (
     transaction,
     version_of,
 )
+
+DEADLINE = 1.5
+"""Seconds for a write: what nobody knows of is found out soon after."""
 
 HOMES = (("bre", "occ"), ("occ", "idf", "bre"))
 """The managers that know each person of a history."""
@@ -88,6 +91,11 @@ class Done:
     version: str | None = None
 
     @property
+    def name(self) -> str:
+        """What it gives its resource. The identifier of a circle keeps the mark of its creation."""
+        return f"{'Cercle' if self.kind == 'CareTeam' else 'Cabinet'} {self.mark}"
+
+    @property
     def acknowledged(self) -> bool:
         return self.answer is not None and self.answer.status in (200, 201)
 
@@ -112,8 +120,6 @@ class History:
 
     @classmethod
     async def of(cls, world: Pair) -> History:
-        for proxy in world.proxies.values():
-            proxy.faults.clear()  # of a history that failed
         await world.healthy()
         persons = [new_person(*at) for at in HOMES]
         await world.managers.know(*persons)
@@ -216,14 +222,13 @@ class History:
         headers: dict[str, str] | None = None,
     ) -> None:
         self.done.append(done)
-        faulted = f"Cercle {done.mark}" if done.kind == "CareTeam" else done.mark
         if fault is not None:
             for proxy in self.world.proxies.values():
                 proxy.hold = SETTLE / 2
-                proxy.faults[faulted] = fault
+                proxy.faults[done.name] = fault
         done.answer = await self.world.nodes[node].tried(method, path, body, headers)
         for proxy in self.world.proxies.values():
-            proxy.faults.pop(faulted, None)
+            proxy.faults.pop(done.name, None)
         if done.acknowledged:
             done.identity, done.version = _named(done)
             await self._is_found(done, 1 - node)
@@ -275,19 +280,13 @@ class History:
         assert acknowledged <= {named}
 
     def _places(self, done: Done) -> list[tuple[str, Version]]:
-        found = self.world.written(done.kind, done.mark)
-        # The identifier of a circle keeps the mark of its creation: the name tells who wrote a version.
-        return [
-            (slug, one)
-            for slug, written in found.items()
-            for one in written
-            if done.mark in one.content["name"]
-        ]
+        found = self.world.written(done.kind, done.name)
+        return [(slug, one) for slug, written in found.items() for one in written]
 
     def _check_presence(self, done: Done) -> None:
         places = self._places(done)
         assert len(places) <= 1, f"twice: {done}"
-        assert self.world.reached(done.mark) <= 1, f"sent twice: {done}"
+        assert self.world.reached(done.name) <= 1, f"sent twice: {done}"
         if done.whole:
             structures = self.world.written("Organization", done.mark)
             assert sum(map(len, structures.values())) == len(places), f"half of {done}"
@@ -329,29 +328,40 @@ def _named(done: Done) -> tuple[str, str]:
     return public_id(location if "://" in location else f"{PUBLIC}/{location}"), version
 
 
+Turn = list[tuple[Any, ...]]
+Play = Callable[[list[Turn]], None]
+
+
 @pytest.fixture(scope="module")
-def running(valkey_server: ValkeyServer) -> Iterator[tuple[asyncio.Runner, Pair]]:
-    """One federation for all histories; each has people of its own."""
+def play(valkey_server: ValkeyServer) -> Iterator[Play]:
+    """What plays histories, in one federation; each has people of its own."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         valkey = Valkey(valkey_server.url, RedisKeys(f"t{uuid.uuid4().hex[:12]}"))
-        world = runner.run(stack.enter_async_context(pair(valkey)))
-        yield runner, world
+        world = runner.run(stack.enter_async_context(pair(valkey, write_deadline=DEADLINE)))
+        yield lambda turns: runner.run(_played(world, turns))
         runner.run(stack.aclose())
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=30,
+    deadline=None,
+    # What fails here hangs on instants: a smaller history would be another one.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(turns=st.lists(TURN, min_size=1, max_size=8))
-def test_every_manager_is_as_the_answers_say(
-    running: tuple[asyncio.Runner, Pair], turns: list[list[tuple[Any, ...]]]
-) -> None:
-    runner, world = running
+def test_every_manager_is_as_the_answers_say(play: Play, turns: list[Turn]) -> None:
+    play(turns)
 
-    async def history() -> None:
-        this = await History.of(world)
+
+async def _played(world: Pair, turns: list[Turn]) -> None:
+    history = await History.of(world)
+    try:
         for turn in turns:
-            await this.run(turn)
-        await this.check()
-
-    runner.run(history())
+            await history.run(turn)
+        await history.check()
+    except BaseException:
+        print(*history.done, sep="\n")
+        raise

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from broker.errors import StoreError
 from broker.ports import Clock
+from registry.outbox_model import CircleChange
 from registry.write_model import Begun, Different, Done, Due, Fresh, Name, Running, Taken
+from tests.support.fake_outbox import FakeOutbox
 from tests.support.fake_stores import ManualClock
 
 
@@ -64,6 +66,7 @@ class _Intent:
 class FakeWriteLog(_Faulty):
     """`lose()`: the store is emptied. Tokens go on, as they do by a clock that does not stand still."""
 
+    outbox: FakeOutbox = field(default_factory=FakeOutbox)
     _claims: dict[Name, _Claim] = field(default_factory=dict)
     _results: dict[Name, _Result] = field(default_factory=dict)
     _intents: dict[str, _Intent] = field(default_factory=dict)
@@ -111,8 +114,10 @@ class FakeWriteLog(_Faulty):
         token: int | None = None,
         result: bytes | None = None,
         keep: float = 0,
+        changes: Sequence[CircleChange] = (),
     ) -> bool:
         self._called("finish")
+        self.outbox.put(changes)
         done = None if intent is None else self._intents.pop(intent, None)
         if done is not None:
             names, token = (*names, *done.told.names), done.told.token
@@ -216,6 +221,16 @@ class FakeIdempotencyStore(_Faulty):
         if known.blob is None:
             self._keys[key] = replace(known, blob=blob, until=self._now + seconds)
         self._answered("finish")
+        return True
+
+    async def hold(self, key: bytes, owner: str, *, seconds: int) -> bool:
+        self._called("hold")
+        known = self._known(key)
+        if known is None or known.owner != owner:
+            return False
+        if known.blob is None:
+            self._keys[key] = replace(known, until=self._now + seconds)
+        self._answered("hold")
         return True
 
     async def abandon(self, key: bytes, owner: str) -> None:

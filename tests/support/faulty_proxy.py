@@ -70,15 +70,23 @@ class Seen:
         return self.method in ("POST", "PUT") and "_search" not in self.target
 
 
+def unwatched(_stage: Stage, _seen: Seen) -> None:
+    return None
+
+
 @dataclass
 class FaultyProxy:
-    """`hold` is how long (seconds) LATE and HELD_BACK wait; `watch` hears of each request's stages as they come."""
+    """`hold` is how long (seconds) LATE and HELD_BACK wait, the latter at most until `release`.
+
+    `watch` hears of each request's stages as they come.
+    """
 
     upstream: str
     hold: float = 0.3
     faults: dict[str, Fault] = field(default_factory=dict)
-    watch: Callable[[Stage, Seen], None] = lambda _stage, _seen: None
+    watch: Callable[[Stage, Seen], None] = unwatched
     seen: list[Seen] = field(default_factory=list)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _server: asyncio.Server | None = None
     _serving: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
@@ -187,7 +195,9 @@ class FaultyProxy:
         return True
 
     async def _pass_on_later(self, seen: Seen, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.release.wait()
         with suppress(OSError, asyncio.IncompleteReadError):
             await self._passed_on(seen)
 

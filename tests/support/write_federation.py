@@ -226,6 +226,9 @@ async def whole_store(valkey: Valkey) -> bytes:
                     held = await client.zrange(name, 0, -1)
                 case b"list":
                     held = await client.lrange(name, 0, -1)
+                case b"stream":
+                    entries = await client.xrange(name)
+                    held = [part for _, fields in entries for pair in fields.items() for part in pair]
                 case b"none":
                     held = []  # it expired meanwhile
                 case kind:

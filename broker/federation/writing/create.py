@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
+from broker.core.change_event import Operation
 from broker.core.condition import ids_in_condition, inward_condition, read_condition
 from broker.core.departments import departments_of
 from broker.core.entry import Entry
@@ -19,7 +20,7 @@ from broker.core.translation import Dialogue
 from broker.core.write_meta import localised
 from broker.errors import Issue, ManagerError, RefusedError, RequestError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import WANTED, Desk, known_person
+from broker.federation.writing.desk import WANTED, Desk, changed, known_person, subject_of
 from broker.federation.writing.evidence import content_digest
 from broker.federation.writing.records import (
     Asked,
@@ -33,6 +34,7 @@ from broker.federation.writing.records import (
 )
 from broker.federation.writing.rendering import refused_by_manager, written
 from broker.federation.writing.sending import Sent, unknown
+from broker.federation.writing.turnstile import Turnstile
 from broker.federation.writing.uniqueness import SecondCircleError
 from broker.ports import ManagerRequest
 from registry.locator_model import Identifier
@@ -43,6 +45,7 @@ Pairs = list[tuple[str, str]]
 @dataclass(frozen=True, slots=True)
 class CreateService:
     desk: Desk
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
     async def create(self, asked: Asked, context: RequestContext) -> WriteAnswer:
         """One resource, created at its home, or found there by a condition. Raises `BrokerError`."""
@@ -56,6 +59,22 @@ class CreateService:
         existing = await self._existing_circle(asked, context)
         if existing is not None:
             return existing
+        async with self.turnstile.turn(subject_of(asked.content), context) as line:
+            try:
+                if line.marker is not None:
+                    raise self.desk.uniqueness.second_circle(line.marker)
+                answer = await self._only_circle(asked, context)
+            except SecondCircleError as error:
+                line.marker = error.marker
+                # What a condition asks for may have been made a moment ago, by the very one who was in the way.
+                existing = await self._existing_circle(asked, context)
+                if existing is not None:
+                    return existing
+                raise
+            line.marker = _made(answer)
+            return answer
+
+    async def _only_circle(self, asked: Asked, context: RequestContext) -> WriteAnswer:
         patient = await self.desk.subject(asked.content, "CareTeam.subject", context)
         target, _ = self.desk.home(
             asked.content,
@@ -63,14 +82,7 @@ class CreateService:
             await self._departments(asked.content, patient, context),
             [("CareTeam", "create")],
         )
-        try:
-            claim = await self.desk.uniqueness.claim(known_person(asked.content, patient), context)
-        except SecondCircleError:
-            # What a condition asks for may have been made a moment ago, by the very one who was in the way.
-            existing = await self._existing_circle(asked, context)
-            if existing is not None:
-                return existing
-            raise
+        claim = await self.desk.uniqueness.claim(known_person(asked.content, patient), context)
         return await self._created(asked, target, claim, patient, context, ())
 
     async def _departments(
@@ -220,7 +232,9 @@ class CreateService:
         if asked.type != "CareTeam":
             await desk.sending.finish(sent)
         elif await desk.learnt(entry, patient):
-            await desk.sending.finish(sent, Marker(entry.public_id, target.slug))
+            await desk.sending.finish(
+                sent, Marker(entry.public_id, target.slug), changed(target, entry, Operation.CREATED)
+            )
         return self._answer(entry, status, stated, asked, context)
 
     async def _entry(
@@ -251,6 +265,12 @@ def _query(header: str) -> SearchQuery:
     return parse_search(
         "CareTeam", parse_qsl(header.partition("?")[2] or header, keep_blank_values=True), strict=True
     )
+
+
+def _made(answer: WriteAnswer) -> Marker | None:
+    """Where the circle is that an answer tells of."""
+    place = answer.headers.get("location", "").partition("/_history/")[0].rpartition("/CareTeam/")[2]
+    return Marker(place, place.partition(".")[0]) if answer.status == 201 and place else None
 
 
 def _unexpected(marker: Marker) -> RequestError:

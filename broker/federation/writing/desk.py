@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broker.core.change_event import Operation
+from broker.core.dedup import is_replica
 from broker.core.entry import Entry
 from broker.core.home import Home, HomeSigns, choose_home, signs_in
 from broker.core.references import named_by
@@ -22,6 +24,7 @@ from broker.federation.writing.uniqueness import Uniqueness
 from broker.ports import ManagerAnswer
 from registry.locator_model import Identifier
 from registry.model import Registered
+from registry.outbox_model import CircleChange
 
 WANTED = {"Prefer": "return=representation", "Content-Type": "application/fhir+json"}
 """What managers are asked for, whatever the client wants back: the index and the answer are made of it."""
@@ -134,6 +137,23 @@ class Desk:
         return True
 
 
+ENTERED_IN_ERROR = "entered-in-error"
+
+
+def changed(target: Target, entry: Entry, operation: Operation) -> tuple[CircleChange, ...]:
+    """What the others are told of a resource that was written: of circles alone, and by their home."""
+    if entry.type != "CareTeam" or is_replica(entry):
+        return ()
+    return (CircleChange(target.slug, entry.local_id, entry.version_id, entry.last_updated, operation),)
+
+
+def subject_of(content: Mapping[str, Any]) -> str | None:
+    """The reference that a circle's subject is, as its client wrote it."""
+    stated = content.get("subject")
+    reference = stated.get("reference") if isinstance(stated, dict) else None
+    return reference if isinstance(reference, str) else None
+
+
 def person_of(content: Mapping[str, Any], patient: Entry | None) -> Person:
     """Whom a circle is for, as its content and its Patient say."""
     stated = content.get("subject")
@@ -153,6 +173,27 @@ def known_person(content: Mapping[str, Any], patient: Entry | None) -> Person:
         issue = Issue("write.person-unknown", expression=("CareTeam.subject",))
         raise RefusedError("write.person-unknown", [issue])
     return person
+
+
+def claimed_by_update(
+    before: Mapping[str, Any], after: Mapping[str, Any], person: Callable[[], Person]
+) -> Person | None:
+    """Of what an updated circle must be the only one; None where it stays what it was.
+
+    Given another person, or in force again after it was entered in error: of that `person`. Given another business
+    identifier: of that one alone, since another circle of the same would be taken for its copy.
+    """
+    revived = before.get("status") == ENTERED_IN_ERROR != after.get("status")
+    if revived or _named(before.get("subject")) != _named(after.get("subject")):
+        return person()
+    identifiers = stated_identifiers(after.get("identifier"))
+    if stated_identifiers(before.get("identifier")) != identifiers:
+        return Person(circle=tuple(identifiers))
+    return None
+
+
+def _named(subject: object) -> tuple[object, object] | None:
+    return (subject.get("reference"), subject.get("identifier")) if isinstance(subject, Mapping) else None
 
 
 def _contained(content: Mapping[str, Any], reference: object) -> list[Identifier]:

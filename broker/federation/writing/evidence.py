@@ -14,6 +14,7 @@ from typing import Any
 from broker.core import json_text
 from broker.core.bundle import read_resource, read_searchset
 from broker.core.entry import Entry
+from broker.core.identity import ID
 from broker.core.manager_failure import failed
 from broker.core.query_values import escape
 from broker.errors import FailureKind, ManagerError
@@ -160,30 +161,37 @@ class Evidence:
         if now.version_id == step.before:
             return None
         # Somebody wrote after it, or in its place: the versions between tell.
-        past = await self._versions(step, local_id, target, context)
-        return Found(now, created=False) if step.content in past else None
+        version = await self._version_of(step, local_id, target, context)
+        if version is None:
+            return None
+        past = await target.calls.get(f"{step.type}/{local_id}/_history/{version}", context, headers=_FRESH)
+        return Found(self.read(past, step.type, local_id, target, aliases), created=False)
 
-    async def _versions(
+    async def _version_of(
         self, step: Step, local_id: str, target: Target, context: RequestContext
-    ) -> list[bytes]:
-        """Digests of the versions since the one before the write."""
+    ) -> str | None:
+        """The version that holds what was sent, of those since the one before the write."""
         try:
             answer = await target.calls.get(f"{step.type}/{local_id}/_history", context, headers=_FRESH)
         except ManagerError:
-            return []
-        return list(_since(step, _tree(answer.body) if answer.status == 200 else {}))
+            return None
+        history = _tree(answer.body) if answer.status == 200 else {}
+        since = [version for version, content in _since(step, history) if content == step.content]
+        return since[-1] if since else None
 
 
-def _since(step: Step, history: Mapping[str, Any]) -> Iterator[bytes]:
+def _since(step: Step, history: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Version and digest of each, the newest first."""
     entries = history.get("entry")
     for entry in entries if isinstance(entries, list) else ():
         resource = entry.get("resource") if isinstance(entry, dict) else None
-        if not isinstance(resource, dict):
+        meta = resource.get("meta") if isinstance(resource, dict) else None
+        version = meta.get("versionId") if isinstance(meta, dict) else None
+        if not isinstance(resource, dict) or not isinstance(version, str) or ID.fullmatch(version) is None:
             continue
-        meta = resource.get("meta")
-        if isinstance(meta, dict) and meta.get("versionId") == step.before:
+        if version == step.before:
             return
-        yield content_digest(resource, loose=step.loose)
+        yield version, content_digest(resource, loose=step.loose)
 
 
 def _tree(body: bytes) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from broker.core.sealing import Sealer
 from broker.errors import BrokerError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.records import Replay, WriteAnswer
+from broker.ports import Clock
 from registry.ports import IdempotencyStore
 from registry.write_model import Different, Done, Running
 
@@ -29,6 +30,7 @@ DAY = 86_400
 MAX_KEY = 255
 _PURPOSE = "idempotency"
 _KEPT = frozenset({"etag", "last-modified", "location", "content-location", "warning"})
+_AGAIN = (0.05, 0.2, 0.5, 1.0)  # seconds
 _UNDECIDED = frozenset({"write.unknown"})
 """Errors after which the key stays taken: what was sent may have happened."""
 
@@ -45,10 +47,14 @@ _decode = msgspec.msgpack.Decoder(_Kept).decode
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """`hold`: seconds for which a key whose request has not been answered is kept from others."""
+    """`hold`: seconds for which a key is kept from others while its request runs: until the settler looks, at least.
+
+    Who dies before anything was sent keeps it no longer than that.
+    """
 
     store: IdempotencyStore
     sealer: Sealer
+    clock: Clock
     hold: float
 
     async def once(
@@ -79,7 +85,9 @@ class Idempotency:
         try:
             answer = await work(Replay(name, owner))
         except BrokerError as error:
-            if error.key not in _UNDECIDED:
+            if error.key in _UNDECIDED:
+                await self.hold_on(Replay(name, owner))
+            else:
                 await self._abandon(name, owner)
             raise
         if answer.status < 500:
@@ -97,15 +105,26 @@ class Idempotency:
         except StoreError:
             _log.warning("an answer could not be kept for its Idempotency-Key")
 
+    async def hold_on(self, replay: Replay) -> None:
+        """Nobody knows yet: the key stays taken for a day, or until it is known."""
+        try:
+            await self.store.hold(replay.key, replay.owner, seconds=DAY)
+        except StoreError:
+            _log.warning("an Idempotency-Key could not be held on to")
+
     async def give_up(self, replay: Replay) -> None:
         """Nothing was written after all: the key is as if it had never been used."""
         await self._abandon(replay.key, replay.owner)
 
     async def _abandon(self, key: bytes, owner: str) -> None:
-        try:
-            await self.store.abandon(key, owner)
-        except StoreError:
-            _log.warning("an Idempotency-Key could not be freed")
+        """Where the store is out it is tried again a few times; after `hold` the key is free by itself."""
+        for pause in _AGAIN:
+            try:
+                return await self.store.abandon(key, owner)
+            except StoreError:
+                await self.clock.sleep(pause)
+        _log.warning("an Idempotency-Key could not be freed yet")
+        return None
 
     def _again(self, blob: bytes) -> WriteAnswer:
         plain = self.sealer.open(_PURPOSE, blob)

@@ -27,6 +27,7 @@ from broker.federation.writing.evidence import Evidence, Found, is_ambiguous
 from broker.federation.writing.records import Claim, Intent, Marker, Target, seal_intent, seal_marker
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
 from registry.locator_model import Identifier
+from registry.outbox_model import CircleChange
 from registry.ports import WriteLog
 
 _log = logging.getLogger("broker.writes")
@@ -111,8 +112,13 @@ class Sending:
             raise unknown(target)
         return replace(sent, found=found)
 
-    async def finish(self, sent: Sent, marker: Marker | None = None) -> None:
-        """The end is known and learnt. Where the store is out, the settler comes to the same end later."""
+    async def finish(
+        self, sent: Sent, marker: Marker | None = None, changes: Sequence[CircleChange] = ()
+    ) -> None:
+        """The end is known and learnt; `changes` go to the outbox in the same step (federation, section 6).
+
+        Where the store is out, the settler comes to the same end later.
+        """
         result = None if marker is None else seal_marker(self.sealer, marker)
         try:
             alone = await self.log.finish(
@@ -121,6 +127,7 @@ class Sending:
                 token=sent.claim.token,
                 result=result,
                 keep=self.options.keep if result is not None else 0,
+                changes=changes,
             )
         except StoreError:
             _log.warning("a finished write could not be cleared: to be settled")

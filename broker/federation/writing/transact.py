@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
+from broker.core.change_event import Operation
 from broker.core.condition import inward_condition
 from broker.core.departments import departments_of
 from broker.core.entry import Entry
@@ -31,7 +32,7 @@ from broker.core.transaction_plan import plan_transaction
 from broker.core.translation import Dialogue
 from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import WANTED, Desk, person_of
+from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, person_of
 from broker.federation.writing.evidence import Found, content_digest
 from broker.federation.writing.records import (
     Asked,
@@ -47,6 +48,7 @@ from broker.federation.writing.records import (
 from broker.federation.writing.sending import Sent, unknown
 from broker.federation.writing.update import names_version, tell_of_patient, writable
 from broker.ports import ManagerAnswer, ManagerRequest
+from registry.outbox_model import CircleChange
 
 _FAILED = frozenset({400, 404, 405, 409, 410, 412, 415, 422, 500})
 """A manager's own refusals. Whatever it says, the guide's answer to a failed transaction is 500."""
@@ -165,7 +167,7 @@ class TransactionService:
             if found is None:
                 faults.append(Issue("request.not-found", {}, "error", (f"{entry.path}.request.url",)))
                 continue
-            writable(found, f"{entry.path}.resource", self.desk.public_base)
+            writable(found, f"{entry.path}.resource", self.desk)
             if entry.if_match is not None and not names_version(entry.if_match, found.version_id):
                 faults.append(Issue("request.precondition", {}, "error", (f"{entry.path}.request.ifMatch",)))
             run.before[entry.index] = found
@@ -180,18 +182,18 @@ class TransactionService:
         return None if isinstance(found, ManagerAnswer) else found
 
     async def _claim(self, run: _Run) -> Claim:
-        """Every circle that is made, or given to another person, must be that person's only one."""
+        """A circle that is made, or changes hands, must be its person's only one."""
         circle = run.plan.circle
         if circle is None:
             return Claim()
         before = run.before.get(circle.entry.index)
         person = _person(run, circle.entry.resource, circle.patient)
-        if before is not None:
-            stated = circle.entry.resource.get("subject")
-            if json_text.tree(before.raw).get("subject") == stated:
-                return Claim()
-            return await self.desk.uniqueness.claim(person, run.context, except_for=before.public_id)
-        return await self.desk.uniqueness.claim(person, run.context)
+        if before is None:
+            return await self.desk.uniqueness.claim(person, run.context)
+        claimed = claimed_by_update(json_text.tree(before.raw), circle.entry.resource, lambda: person)
+        if claimed is None:
+            return Claim()
+        return await self.desk.uniqueness.claim(claimed, run.context, except_for=before.public_id)
 
     async def _inward(self, run: _Run) -> InwardTransaction:
         desk, plan = self.desk, run.plan
@@ -223,12 +225,12 @@ class TransactionService:
             return WriteAnswer(500, render_outcome(issues, language=run.context.language))
         try:
             written = await self._written(run, sent, intent, inner)
-            known = await self._told(run, written)
+            known, changes = await self._told(run, written)
         except ManagerError:
             raise unknown(run.target) from None  # it was done; the settler learns what
         await desk.federation.remember(run.aliases)
         if known:
-            await desk.sending.finish(sent, _marker(run, written))
+            await desk.sending.finish(sent, _marker(run, written), changes)
         body = write_transaction_answer(
             written,
             desk.public_base,
@@ -250,25 +252,28 @@ class TransactionService:
                 copies=inner.copies,
                 origins=self.desk.federation.origins.all(),
             )
-        found = []
-        for index, step in enumerate(intent.steps):
-            one = await self.desk.evidence.of_step(step, run.target, run.context, run.aliases)
-            if one is None:
-                raise unknown(run.target)
-            found.append(_as_written(index, one))
+        found = await written_steps(self.desk, intent, run.target, run.context, run.aliases)
+        if found is None:
+            raise unknown(run.target)
         return found
 
-    async def _told(self, run: _Run, written: Sequence[WrittenEntry]) -> bool:
-        """Tell the index of every circle that was written, and of the circles of every Patient that was."""
+    async def _told(
+        self, run: _Run, written: Sequence[WrittenEntry]
+    ) -> tuple[bool, tuple[CircleChange, ...]]:
+        """Tell the index of every circle that was written, and of the circles of every Patient that was: whether it was
+        told, and the changes of circles."""
         known = True
+        changes: tuple[CircleChange, ...] = ()
         for one in written:
             if one.type == "CareTeam":
                 circle = await self._shown(run, one)
                 known = await self.desk.learnt(circle, await self._person_of(run, circle, written)) and known
+                operation = Operation.CREATED if one.created else Operation.UPDATED
+                changes += changed(run.target, circle, operation)
             elif one.type == "Patient" and not one.created:
                 patient = await self._shown(run, one)
                 known = await tell_of_patient(self.desk, patient, run.target, run.context) and known
-        return known
+        return known, changes
 
     async def _person_of(self, run: _Run, circle: Entry, written: Sequence[WrittenEntry]) -> Entry | None:
         """A circle's Patient: of the transaction itself, else of the federation."""
@@ -326,6 +331,19 @@ def _step(run: _Run, entry: TransactionEntry, resource: bytes) -> Step:
     stated = stated_identifiers(entry.resource.get("identifier"))
     identifier = strongest_identifier(dict(entry.resource)) or (stated[0] if stated else None)
     return Step(entry.type, identifier=identifier, content=content, loose=loose)
+
+
+async def written_steps(
+    desk: Desk, intent: Intent, target: Target, context: RequestContext, aliases: dict[str, str]
+) -> list[WrittenEntry] | None:
+    """What became of each entry of a transaction that was not answered; None where one of them does not show."""
+    written = []
+    for index, step in enumerate(intent.steps):
+        found = await desk.evidence.of_step(step, target, context, aliases)
+        if found is None:
+            return None
+        written.append(_as_written(index, found))
+    return written
 
 
 def _as_written(index: int, found: Found) -> WrittenEntry:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.core import json_text
-from broker.core.copies import is_copy
+from broker.core.copies import is_copy, original_of
 from broker.core.dedup import REPLICA_CODE, REPLICA_SYSTEM
-from broker.core.identity import public_id
+from broker.core.identity import Origin, public_id
 from broker.core.outcome import OUTCOME_SYSTEM
 from broker.core.preferences import Preferences
 from broker.core.query import SearchQuery
@@ -30,12 +30,13 @@ from broker.federation.issues import manager_issue
 from broker.federation.locating import LocatorGuide
 from broker.federation.search import SearchService
 from broker.federation.writing.claims import Claims
-from broker.federation.writing.records import Claim, Marker, Person
+from broker.federation.writing.records import Claim, Marker, Person, seal_marker
 from registry.locator_model import CoverageState, Identifier
 from registry.model import Gestionnaire, Status
 
 _NOT_A_CIRCLE = "entered-in-error"
 _PAGE = 10
+_KEPT = 5.0  # seconds
 _HARMLESS = frozenset({"manager.unsorted", "manager.suspended"})
 """What may be said of a manager whose answer is whole all the same. The suspended are judged here, not by the search."""
 
@@ -62,22 +63,35 @@ class Uniqueness:
         `write.being-made`. Raises `StoreError`. The claim is the caller's to end.
         """
         names = self.claims.person_names(person)
-        claim = await self.claims.take(names, context, self._second_circle)
+        claim = await self.claims.take(names, context, self.second_circle)
         try:
             await self._check(person, context, except_for)
+        except SecondCircleError as error:
+            await self.release(claim, error.marker)
+            raise
         except BaseException:
-            # Not held any longer than needed. Where the store is out it expires by itself.
             await self.release(claim)
             raise
         return claim
 
-    async def release(self, claim: Claim) -> None:
-        """Let go of names under which nothing was sent."""
-        if claim.token is not None:
-            try:
-                await self.claims.log.finish(None, names=claim.names, token=claim.token)
-            except StoreError:
-                return
+    async def release(self, claim: Claim, marker: Marker | None = None) -> None:
+        """Let go of names under which nothing was sent; who waits for them need not look for what was found (`marker`).
+
+        Where the store is out they expire by themselves.
+        """
+        if claim.token is None:
+            return
+        result = None if marker is None else seal_marker(self.claims.sealer, marker)
+        try:
+            await self.claims.log.finish(
+                None,
+                names=claim.names,
+                token=claim.token,
+                result=result,
+                keep=0 if result is None else _KEPT,
+            )
+        except StoreError:
+            return
 
     async def _check(self, person: Person, context: RequestContext, except_for: str | None) -> None:
         looks = await asyncio.gather(*(self.searched(query, context) for query in self._queries(person)))
@@ -87,11 +101,12 @@ class Uniqueness:
         look = Look((*held, *(circle for one in looks for circle in one.circles)), tuple(unsure))
         others = [one for one in look.circles if one["id"] != except_for]
         if others:
-            raise self._second_circle(_marker(others, self.federation.options.public_base))
+            origins = self.federation.origins.all()
+            raise self.second_circle(_marker(others, self.federation.options.public_base, origins))
         if look.unsure and not context.preferences.accept_risk:
             raise RefusedError("write.uniqueness-unsure", [Issue("write.uniqueness-unsure"), *look.unsure])
 
-    def _second_circle(self, marker: Marker) -> SecondCircleError:
+    def second_circle(self, marker: Marker) -> SecondCircleError:
         return SecondCircleError(marker, self.federation.options.public_base)
 
     def _queries(self, person: Person) -> list[SearchQuery]:
@@ -184,20 +199,21 @@ def _again(key: str, codings: Sequence[dict[str, str]]) -> Issue:
     return Issue(key, {**params, "parameter": "patient.identifier"}, severity="error")
 
 
-def _marker(circles: Sequence[dict[str, Any]], public_base: str) -> Marker:
+def _marker(circles: Sequence[dict[str, Any]], public_base: str, origins: Sequence[Origin]) -> Marker:
     """Where the circle is: its home; of a replica alone, the home that it names where that is one of ours."""
     circle = min(circles, key=lambda one: (is_copy(one), one["id"]))
     public = str(circle["id"])
     if is_copy(circle):
-        source = str(circle["meta"].get("source"))
-        own = public_base + "/CareTeam/"
-        public = source.removeprefix(own).partition("/")[0] if source.startswith(own) else public
+        source = circle["meta"].get("source")
+        original = original_of(source if isinstance(source, str) else None, public_base, origins)
+        public = public if original is None else original.removeprefix("CareTeam/")
     return Marker(public, public.partition(".")[0])
 
 
 class SecondCircleError(RequestError):
-    """There is a circle of this person already."""
+    """There is a circle of this person already: `marker` says where."""
 
     def __init__(self, marker: Marker, public_base: str) -> None:
+        self.marker = marker
         super().__init__("write.second-circle", circle=f"CareTeam/{marker.public_id}", home=marker.home)
         self.location = f"{public_base}/CareTeam/{marker.public_id}"

@@ -12,13 +12,15 @@ import re
 from dataclasses import dataclass
 
 from broker.core import json_text
+from broker.core.change_event import Operation
+from broker.core.copies import original_of
 from broker.core.dedup import is_replica
 from broker.core.entry import Entry
 from broker.core.manager_failure import failed
 from broker.core.write_meta import localised
 from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import WANTED, Desk, known_person
+from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, known_person
 from broker.federation.writing.evidence import content_digest
 from broker.federation.writing.records import Asked, Claim, Intent, Marker, Step, Target, WriteAnswer
 from broker.federation.writing.rendering import refused_by_manager, written
@@ -48,7 +50,7 @@ class UpdateService:
         # In this order: of what is not there, or is a copy, it does not matter whom it names.
         if isinstance(before, BaseException):
             raise before
-        writable(before, f"{asked.type}", self.desk.public_base)
+        writable(before, asked.type, self.desk)
         if isinstance(patient, BaseException):
             raise patient
         if asked.if_match is not None and not names_version(asked.if_match, before.version_id):
@@ -95,10 +97,14 @@ class UpdateService:
     async def _claim(
         self, asked: Asked, before: Entry, patient: Entry | None, context: RequestContext
     ) -> Claim:
-        """A circle that is given another person must not become that person's second one."""
-        if asked.type != "CareTeam" or _subject(json_text.tree(before.raw)) == _subject(asked.content):
+        """A circle must not become a person's second one by what changes in it."""
+        if asked.type != "CareTeam":
             return Claim()
-        person = known_person(asked.content, patient)
+        person = claimed_by_update(
+            json_text.tree(before.raw), asked.content, lambda: known_person(asked.content, patient)
+        )
+        if person is None:
+            return Claim()
         return await self.desk.uniqueness.claim(person, context, except_for=before.public_id)
 
     async def _concluded(
@@ -133,7 +139,7 @@ class UpdateService:
         await desk.federation.remember(aliases)
         if known:
             marker = Marker(entry.public_id, target.slug) if sent.claim.names else None
-            await desk.sending.finish(sent, marker)
+            await desk.sending.finish(sent, marker, changed(target, entry, Operation.UPDATED))
         return written(
             entry,
             status=200,
@@ -164,24 +170,17 @@ async def tell_of_patient(desk: Desk, patient: Entry, target: Target, context: R
     return all([await desk.learnt(circle, patient) for circle in circles])
 
 
-def writable(before: Entry, path: str, public_base: str) -> None:
+def writable(before: Entry, path: str, desk: Desk) -> None:
     """Copies are not written: `write.replica`, with the home's address."""
     if not is_replica(before):
         return
-    source = before.source or ""
-    home = source.removeprefix(public_base + "/")
-    error = RefusedError(
-        "write.replica", [Issue("write.replica", {"home": home}, expression=(path,))], home=home
-    )
-    error.location = source if source.startswith(public_base + "/") else None
+    original = original_of(before.source, desk.public_base, desk.federation.origins.all())
+    params = {} if original is None else {"home": original}
+    error = RefusedError("write.replica", [Issue("write.replica", params, expression=(path,))], **params)
+    error.location = None if original is None else f"{desk.public_base}/{original}"
     raise error
 
 
 def names_version(header: str, version: str | None) -> bool:
     """Whether an If-Match names a version; `*` names any."""
     return header.strip() == "*" or version in _ETAG.findall(header)
-
-
-def _subject(content: dict[str, object]) -> object:
-    subject = content.get("subject")
-    return subject.get("reference") if isinstance(subject, dict) else None

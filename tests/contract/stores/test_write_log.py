@@ -412,6 +412,20 @@ async def test_who_died_running_is_in_nobodys_way_for_longer_than_said(writes: W
     assert await keys.begin(KEY, SAME, owner="three", seconds=60) == Running()
 
 
+async def test_a_key_of_which_nobody_knows_yet_is_held_on_to(writes: Writes) -> None:
+    keys = writes.keys
+    await keys.begin(KEY, SAME, owner="one", seconds=60)
+    assert not await keys.hold(KEY, "two", seconds=600)
+    assert await keys.hold(KEY, "one", seconds=600)
+    await writes.advance(61)
+    assert await keys.begin(KEY, SAME, owner="two", seconds=60) == Running()
+    assert await keys.finish(KEY, "one", ANSWER, seconds=60)
+    assert await keys.hold(KEY, "one", seconds=600)
+    await writes.advance(61)
+    assert await keys.begin(KEY, OTHER, owner="two", seconds=60) == Fresh()
+    assert not await keys.hold(KEY, "one", seconds=600)
+
+
 # --- a store that does not answer
 
 

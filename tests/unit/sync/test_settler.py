@@ -83,7 +83,7 @@ class World:
             ManagerCalls(MANAGER, Skills(post_search=True), self.manager),
             federation.origins.of(MANAGER),
         )
-        self.idempotency = Idempotency(self.store, sealer, hold=60.0)
+        self.idempotency = Idempotency(self.store, sealer, self.clock, hold=60.0)
         self.settler = Settler(desk, self.idempotency, self.clock, via="1.1 test", every=SETTLE)
 
     # The registry of managers, as the federation sees it.

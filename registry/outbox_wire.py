@@ -1,0 +1,68 @@
+"""A change as the scripts take it: where its circle is kept, and what tells whether it is new. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from broker.core.change_event import Operation
+from broker.core.fhir_dates import date_range
+from registry.outbox_model import CircleChange, Waiting
+from registry.redis_keys import RedisKeys
+
+BUCKETS = 4096
+"""Hashes of one manager. Each stays packed up to some hundred circles (`hash-max-listpack-entries`)."""
+
+_OPAQUE = 1 << 47
+_MOST_MILLISECONDS = 1 << 47
+
+
+def change_arguments(
+    changes: Iterable[CircleChange], keys: RedisKeys
+) -> tuple[list[str], list[str | bytes | int]]:
+    """The buckets of some changes, each once, and the arguments of the changes."""
+    buckets: dict[str, int] = {}
+    made: list[str | bytes | int] = []
+    for change in changes:
+        digest = hashlib.blake2b(change.circle_id.encode(), digest_size=12).digest()
+        key = keys.outbox_circles(change.manager, int.from_bytes(digest[10:]) % BUCKETS)
+        made += (
+            buckets.setdefault(key, len(buckets) + 1),
+            digest[:10],
+            change.manager,
+            change.circle_id,
+            change.version or "",
+            change.at or "",
+            change.operation.value,
+            milliseconds(change.at),
+            version_number(change.version),
+        )
+    return list(buckets), made
+
+
+def milliseconds(at: str | None) -> int:
+    """Since the epoch; 0 for what is no instant, or none that a circle could have been changed at."""
+    found = None if at is None else date_range(at)
+    instant = 0 if found is None else int(found.low // 1000)
+    return instant if 0 < instant < _MOST_MILLISECONDS else 0
+
+
+def version_number(version: str | None) -> int:
+    """One more than the number that it is; from 2^47 on, a digest of one that is none; 0 for no version."""
+    if not version:
+        return 0
+    if version.isascii() and version.isdecimal() and len(version) < 15 and str(int(version)) == version:
+        return int(version) + 1
+    return _OPAQUE | int.from_bytes(hashlib.blake2b(version.encode(), digest_size=6).digest()) >> 1
+
+
+def waiting(now: int, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Waiting]:
+    """Entries of the stream. `now`: the instant, in milliseconds, at which they were read."""
+    return [_waiting(now, place.decode(), fields) for place, fields in entries]
+
+
+def _waiting(now: int, place: str, fields: Sequence[bytes]) -> Waiting:
+    said = {name.decode(): value.decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    change = CircleChange(said["m"], said["i"], said["v"] or None, said["t"] or None, Operation(said["o"]))
+    age = max(0, now - int(place.partition("-")[0])) / 1000
+    return Waiting(change, int(said["s"]), place, age)
