@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from broker.core.breaker import BreakerPolicy, BreakerState
-from broker.errors import FailureKind, ManagerError
+from broker.errors import ManagerError
 from broker.federation.manager_guard import ManagerHealth
 from broker.ports import Clock
 from broker.sync.tasks import end
@@ -68,8 +68,6 @@ class ManagerWatch:
             self._since = now
         elif now - self._told < _TELL_AGAIN_SECONDS:
             return
-        if error.kind is FailureKind.BREAKER_OPEN and now == self._since:
-            return  # its cause was told
         self._told = now
         status = "" if error.status is None else f" {error.status}"
         _log.warning(

@@ -21,7 +21,7 @@ from broker.core.change_event import Operation
 from broker.core.entry import Entry
 from broker.core.preferences import Preferences
 from broker.core.transaction_answer import write_transaction_answer
-from broker.errors import BrokerError, StoreError
+from broker.errors import BrokerError, FailureKind, ManagerError, RefusedError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.desk import Desk, changed
 from broker.federation.writing.evidence import Found
@@ -100,6 +100,11 @@ class Settler:
             await self._look(due, intent, self.desk.target(registered))
         except StoreError:
             raise
+        except ManagerError as error:
+            if error.kind is FailureKind.NOT_SUPPORTED:  # it cannot be asked by what it would be known by
+                await self._end(due, intent, "unknowable")
+            else:
+                await self._later(due)
         except BrokerError:
             await self._later(due)
 
@@ -172,7 +177,11 @@ class Settler:
         return marker, changes
 
     async def _patient(self, circle: Entry, context: RequestContext) -> Entry | None:
-        return await self.desk.subject(self.desk.evidence.tree(circle), "CareTeam.subject", context)
+        """The circle's person, for the index; None where the Patient is gone."""
+        try:
+            return await self.desk.subject(self.desk.evidence.tree(circle), "CareTeam.subject", context)
+        except RefusedError:
+            return None
 
     async def _end(
         self,

@@ -360,7 +360,10 @@ async def test_a_write_that_comes_between_two_looks_is_found_by_the_second(
     assert again.status == write.status, again.body
     assert effect(world, write) == world.reached(write.mark) == 1
     [held] = await world.managers.circles_of(write.person)
-    answered = await Attempt(write.person, world.nodes).create(1, "bre")
+    # Under its person's Patient, whatever id the manager gave that.
+    found = await world.nodes[1].circles_of(write.person)
+    second = circle(found[0]["subject"]["reference"], new_mark("c"))
+    answered = await world.nodes[1].tried("POST", "CareTeam", second, {})
     assert answered is not None
     assert (answered.status, located(answered)) == (409, held)
 

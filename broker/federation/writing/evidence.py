@@ -78,8 +78,15 @@ class Evidence:
         context: RequestContext,
         aliases: dict[str, str],
     ) -> Entry | None:
-        """The manager's resource of a business identifier, the oldest of several."""
-        entries = await self.all_by_identifier(resource_type, identifier, target, context, aliases)
+        """The manager's resource of a business identifier, the oldest of several.
+
+        Raises `ManagerError` not-supported where the manager shows others alone: it does not know the parameter, and what
+        it does not show may be there.
+        """
+        found = await self._by_identifier(resource_type, identifier, target, context, aliases)
+        entries = _bearing(identifier, found)
+        if found and not entries:
+            raise failed(target.calls.manager, FailureKind.NOT_SUPPORTED, detail="identifier")
         return min(entries, key=lambda one: (one.last_updated or "", one.local_id), default=None)
 
     async def all_by_identifier(
@@ -90,11 +97,22 @@ class Evidence:
         context: RequestContext,
         aliases: dict[str, str],
     ) -> list[Entry]:
+        """Every one; a manager that does not know the parameter shows anything at all, which is left out."""
+        return _bearing(
+            identifier, await self._by_identifier(resource_type, identifier, target, context, aliases)
+        )
+
+    async def _by_identifier(
+        self,
+        resource_type: str,
+        identifier: Identifier,
+        target: Target,
+        context: RequestContext,
+        aliases: dict[str, str],
+    ) -> list[Entry]:
         system, value = identifier
         pairs = [("identifier", f"{escape(system)}|{escape(value)}"), ("_count", "10")]
-        found = await self.matching(resource_type, pairs, target, context, aliases)
-        # A manager that does not know the parameter shows anything at all.
-        return [one for one in found if identifier in usable(one.identifiers)]
+        return await self.matching(resource_type, pairs, target, context, aliases)
 
     async def matching(
         self,
@@ -178,6 +196,10 @@ class Evidence:
         history = _tree(answer.body) if answer.status == 200 else {}
         since = [version for version, content in _since(step, history) if content == step.content]
         return since[-1] if since else None
+
+
+def _bearing(identifier: Identifier, entries: Sequence[Entry]) -> list[Entry]:
+    return [one for one in entries if identifier in usable(one.identifiers)]
 
 
 def _since(step: Step, history: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:

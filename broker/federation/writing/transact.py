@@ -186,6 +186,7 @@ class TransactionService:
         circle = run.plan.circle
         if circle is None:
             return Claim()
+        self._check_other_circles(run, circle.entry)
         before = run.before.get(circle.entry.index)
         person = _person(run, circle.entry.resource, circle.patient)
         if before is None:
@@ -194,6 +195,17 @@ class TransactionService:
         if claimed is None:
             return Claim()
         return await self.desk.uniqueness.claim(claimed, run.context, except_for=before.public_id)
+
+    def _check_other_circles(self, run: _Run, first: TransactionEntry) -> None:
+        """One circle of a transaction may change hands, for one person can be held at a time."""
+        for entry in run.transaction.circles:
+            before = run.before.get(entry.index)
+            if entry is first or before is None:
+                continue
+            stays = json_text.tree(before.raw)
+            if claimed_by_update(stays, entry.resource, Person) is not None:
+                issue = Issue("transaction.one-circle", expression=(f"{entry.path}.resource",))
+                raise RefusedError("transaction.one-circle", [issue])
 
     async def _inward(self, run: _Run) -> InwardTransaction:
         desk, plan = self.desk, run.plan

@@ -20,7 +20,7 @@ from broker.core.manager_failure import failed
 from broker.core.write_meta import localised
 from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, known_person
+from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, known_person, subject_of
 from broker.federation.writing.evidence import content_digest
 from broker.federation.writing.records import Asked, Claim, Intent, Marker, Step, Target, WriteAnswer
 from broker.federation.writing.rendering import refused_by_manager, written
@@ -52,7 +52,8 @@ class UpdateService:
             raise before
         writable(before, asked.type, self.desk)
         if isinstance(patient, BaseException):
-            raise patient
+            _check_gone(patient, asked, before)
+            patient = None
         if asked.if_match is not None and not names_version(asked.if_match, before.version_id):
             raise RequestError("request.precondition")
         body = localised(await self.desk.prepared(asked.body, target, context), target.origin, where.local_id)
@@ -179,6 +180,14 @@ def writable(before: Entry, path: str, desk: Desk) -> None:
     error = RefusedError("write.replica", [Issue("write.replica", params, expression=(path,))], **params)
     error.location = None if original is None else f"{desk.public_base}/{original}"
     raise error
+
+
+def _check_gone(error: BaseException, asked: Asked, before: Entry) -> None:
+    """A Patient that is no more stands in no one's way where the circle was its before. Raises any other error."""
+    if not isinstance(error, RefusedError) or subject_of(asked.content) != subject_of(
+        json_text.tree(before.raw)
+    ):
+        raise error
 
 
 def names_version(header: str, version: str | None) -> bool:
