@@ -9,14 +9,13 @@ are secrets.
 from __future__ import annotations
 
 import ipaddress
-import re
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -25,9 +24,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from broker.core.topics import DEFAULT_PREFIX
 from broker.errors import ConfigurationError
 from broker.settings_errors import translated
+from broker.settings_fields import Bytes, Seconds, doc
+from broker.settings_sync import SyncSettings
 from registry.model import SLUG
 
 PREFIX = "CDS_"
@@ -56,15 +56,7 @@ class SettingRow:
     fr: str
 
 
-def _doc(en: str, fr: str, **bounds: float) -> Any:
-    return Field(description=en, json_schema_extra={"fr": fr}, **bounds)  # type: ignore[call-overload]  # bounds are ge/gt/le
-
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=1024)]
-
-
-class Settings(BaseSettings):
+class Settings(SyncSettings):
     """Everything that can be set. Use `Settings.load`, which reads the TOML file too and translates
     errors."""
 
@@ -72,83 +64,83 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    config: Annotated[Path | None, _doc("TOML file of these settings", "fichier TOML de ces réglages")] = None
+    config: Annotated[Path | None, doc("TOML file of these settings", "fichier TOML de ces réglages")] = None
     data_dir: Annotated[
-        Path, _doc("where the embedded store and secret are kept", "dossier du magasin embarqué et du secret")
+        Path, doc("where the embedded store and secret are kept", "dossier du magasin embarqué et du secret")
     ] = Path(".cds-broker")
-    host: Annotated[str, _doc("address to listen on", "adresse d'écoute")] = "127.0.0.1"
-    port: Annotated[int, _doc("port to listen on", "port d'écoute", ge=0, le=65_535)] = 8080
-    workers: Annotated[int, _doc("processes that serve", "nombre de processus", ge=1, le=64)] = 1
+    host: Annotated[str, doc("address to listen on", "adresse d'écoute")] = "127.0.0.1"
+    port: Annotated[int, doc("port to listen on", "port d'écoute", ge=0, le=65_535)] = 8080
+    workers: Annotated[int, doc("processes that serve", "nombre de processus", ge=1, le=64)] = 1
     public_url: Annotated[
         str | None,
-        _doc("base address in links; default http://HOST:PORT/fhir", "adresse de base dans les liens"),
+        doc("base address in links; default http://HOST:PORT/fhir", "adresse de base dans les liens"),
     ] = None
     gestionnaires: Annotated[
         Path | None,
-        _doc("TOML file of managers, read at start and on SIGHUP", "fichier TOML des gestionnaires"),
+        doc("TOML file of managers, read at start and on SIGHUP", "fichier TOML des gestionnaires"),
     ] = None
     auth: Annotated[
         AuthMode,
-        _doc("oidc, mtls or none (loopback only)", "oidc, mtls ou none (boucle locale seulement)"),
+        doc("oidc, mtls or none (loopback only)", "oidc, mtls ou none (boucle locale seulement)"),
     ] = AuthMode.OIDC
     redis_url: Annotated[
         SecretStr | None,
-        _doc("Redis or Valkey server; unset: embedded, under CDS_DATA_DIR", "serveur Redis ; sinon embarqué"),
+        doc("Redis or Valkey server; unset: embedded, under CDS_DATA_DIR", "serveur Redis ; sinon embarqué"),
     ] = None
     redis_prefix: Annotated[
-        str, _doc("prefix of all keys, to share a server", "préfixe des clés, pour partager un serveur")
+        str, doc("prefix of all keys, to share a server", "préfixe des clés, pour partager un serveur")
     ] = "cds"
     locator_secret: Annotated[
         SecretStr | None,
-        _doc(
+        doc(
             "secret of the keyed hashes, 16 characters or more; generated when the store is embedded",
             "secret des empreintes, 16 caractères au moins ; produit si le magasin est embarqué",
         ),
     ] = None
     locator_secret_file: Annotated[
-        Path | None, _doc("file that holds that secret", "fichier qui contient ce secret")
+        Path | None, doc("file that holds that secret", "fichier qui contient ce secret")
     ] = None
     locator_previous_secret: Annotated[
         SecretStr | None,
-        _doc(
+        doc(
             "the secret before this one: its index answers until a new one is filled",
             "le secret d'avant : son index répond jusqu'à ce qu'un nouveau soit rempli",
         ),
     ] = None
     locator_previous_secret_file: Annotated[
-        Path | None, _doc("file that holds the secret before", "fichier qui contient le secret d'avant")
+        Path | None, doc("file that holds the secret before", "fichier qui contient le secret d'avant")
     ] = None
     locator: Annotated[
         bool,
-        _doc(
+        doc(
             "keep an index of who holds what, and ask holders alone",
             "tenir l'index de qui détient quoi, et n'interroger que les détenteurs",
         ),
     ] = True
     locator_freshness: Annotated[
         Seconds,
-        _doc(
+        doc(
             "seconds for which what the index knows of a manager is good",
             "secondes pendant lesquelles l'index d'un gestionnaire fait foi",
         ),
     ] = 30.0
     locator_poll: Annotated[
         Seconds,
-        _doc(
+        doc(
             "seconds between two looks at a manager's changes",
             "secondes entre deux relevés des changements d'un gestionnaire",
         ),
     ] = 2.0
     locator_overlap: Annotated[
         Seconds,
-        _doc(
+        doc(
             "seconds of changes that each look reads again",
             "secondes de changements que chaque relevé relit",
         ),
     ] = 10.0
     locator_recrawl: Annotated[
         float,
-        _doc(
+        doc(
             "seconds after which a manager that does not show all its changes is crawled anew",
             "secondes après lesquelles un gestionnaire qui ne montre pas tout est parcouru à nouveau",
             ge=1,
@@ -156,7 +148,7 @@ class Settings(BaseSettings):
     ] = 21_600.0
     locator_circles: Annotated[
         int,
-        _doc(
+        doc(
             "circles that a new index is laid out for",
             "nombre de cercles pour lequel un nouvel index est taillé",
             ge=1_000,
@@ -164,99 +156,54 @@ class Settings(BaseSettings):
         ),
     ] = 1_000_000
     search_deadline: Annotated[
-        Seconds, _doc("seconds for a whole search", "secondes pour une recherche entière")
+        Seconds, doc("seconds for a whole search", "secondes pour une recherche entière")
     ] = 5.0
     write_deadline: Annotated[
-        Seconds, _doc("seconds for a whole write", "secondes pour une écriture entière")
+        Seconds, doc("seconds for a whole write", "secondes pour une écriture entière")
     ] = 10.0
     write_settle: Annotated[
         Seconds,
-        _doc(
+        doc(
             "seconds between two looks at what became of a write that was not answered",
             "secondes entre deux regards sur une écriture restée sans réponse",
         ),
     ] = 5.0
-    kafka_bootstrap: Annotated[
-        str | None,
-        _doc(
-            "Kafka servers, host:port with commas; unset: synchronisation on Redis Streams",
-            "serveurs Kafka, hôte:port séparés par des virgules ; sinon Redis Streams",
-        ),
-    ] = None
-    kafka_security_protocol: Annotated[
-        str,
-        _doc(
-            "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
-            "PLAINTEXT, SSL, SASL_PLAINTEXT ou SASL_SSL",
-        ),
-    ] = "PLAINTEXT"
-    kafka_sasl_mechanism: Annotated[
-        str,
-        _doc("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", "PLAIN, SCRAM-SHA-256 ou SCRAM-SHA-512"),
-    ] = "SCRAM-SHA-512"
-    kafka_username: Annotated[str | None, _doc("user at Kafka (SASL)", "utilisateur de Kafka (SASL)")] = None
-    kafka_password: Annotated[
-        SecretStr | None, _doc("password at Kafka (SASL)", "mot de passe de Kafka (SASL)")
-    ] = None
-    kafka_password_file: Annotated[
-        Path | None, _doc("file that holds that password", "fichier qui contient ce mot de passe")
-    ] = None
-    kafka_tls_ca: Annotated[
-        Path | None,
-        _doc(
-            "who vouches for the Kafka servers, PEM; unset: the system's authorities",
-            "autorités des serveurs Kafka, PEM ; sinon celles du système",
-        ),
-    ] = None
-    kafka_tls_cert: Annotated[
-        Path | None, _doc("certificate shown to Kafka, PEM", "certificat présenté à Kafka, PEM")
-    ] = None
-    kafka_tls_key: Annotated[
-        Path | None, _doc("key of that certificate, PEM", "clé de ce certificat, PEM")
-    ] = None
-    topic_prefix: Annotated[
-        str,
-        _doc(
-            "first part of every topic's name: PREFIX.notifications, PREFIX.replication.ID",
-            "début du nom de chaque sujet : PREFIX.notifications, PREFIX.replication.ID",
-        ),
-    ] = DEFAULT_PREFIX
     home: Annotated[
         str | None,
-        _doc(
+        doc(
             "manager of new resources that nothing else sends anywhere; unset: refused, with what is missing",
             "gestionnaire des ressources nouvelles que rien d'autre n'oriente ; sinon refus motivé",
         ),
     ] = None
     probe_interval: Annotated[
-        Seconds, _doc("seconds between probes of a failing manager", "secondes entre deux sondes d'une panne")
+        Seconds, doc("seconds between probes of a failing manager", "secondes entre deux sondes d'une panne")
     ] = 5.0
     registry_refresh: Annotated[
         Seconds,
-        _doc("seconds between full re-reads of the registry", "secondes entre deux relectures du registre"),
+        doc("seconds between full re-reads of the registry", "secondes entre deux relectures du registre"),
     ] = 30.0
     default_count: Annotated[
-        int, _doc("matches on a page when _count is absent", "résultats par page sans _count", ge=1)
+        int, doc("matches on a page when _count is absent", "résultats par page sans _count", ge=1)
     ] = 20
-    max_count: Annotated[int, _doc("largest page given", "page la plus grande donnée", ge=1, le=10_000)] = 200
+    max_count: Annotated[int, doc("largest page given", "page la plus grande donnée", ge=1, le=10_000)] = 200
     page_ttl: Annotated[
-        int, _doc("seconds a page link stays good", "secondes de validité d'un lien de page", ge=1)
+        int, doc("seconds a page link stays good", "secondes de validité d'un lien de page", ge=1)
     ] = 900
     sort_bound: Annotated[
         int,
-        _doc(
+        doc(
             "matches of one manager the broker sorts itself at most",
             "résultats d'un gestionnaire triés par le courtier, au plus",
             ge=1,
         ),
     ] = 1000
     max_answer_bytes: Annotated[
-        Bytes, _doc("largest answer taken from a manager, bytes", "plus grande réponse acceptée, octets")
+        Bytes, doc("largest answer taken from a manager, bytes", "plus grande réponse acceptée, octets")
     ] = 32 * 1024 * 1024
     max_request_bytes: Annotated[
-        Bytes, _doc("largest request taken from a client, bytes", "plus grande requête acceptée, octets")
+        Bytes, doc("largest request taken from a client, bytes", "plus grande requête acceptée, octets")
     ] = 2 * 1024 * 1024
-    log_level: Annotated[LogLevel, _doc("debug, info, warning or error", "debug, info, warning ou error")] = (
+    log_level: Annotated[LogLevel, doc("debug, info, warning or error", "debug, info, warning ou error")] = (
         LogLevel.INFO
     )
 
@@ -281,13 +228,6 @@ class Settings(BaseSettings):
             raise PydanticCustomError("slug", "a manager's id")
         return value
 
-    @field_validator("topic_prefix")
-    @classmethod
-    def _named(cls, value: str) -> str:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is None:
-            raise PydanticCustomError("topic_prefix", "letters, digits, '.', '_' and '-' only, 100 at most")
-        return value
-
     @field_validator("locator_secret", "locator_previous_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -302,10 +242,6 @@ class Settings(BaseSettings):
         if self.locator_secret is not None and self.locator_secret_file is not None:
             raise PydanticCustomError(
                 "two_secrets", "CDS_LOCATOR_SECRET and CDS_LOCATOR_SECRET_FILE exclude each other"
-            )
-        if self.kafka_password is not None and self.kafka_password_file is not None:
-            raise PydanticCustomError(
-                "two_passwords", "CDS_KAFKA_PASSWORD and CDS_KAFKA_PASSWORD_FILE exclude each other"
             )
         if self.locator_freshness <= self.locator_poll:
             raise PydanticCustomError("freshness", "CDS_LOCATOR_FRESHNESS is not over CDS_LOCATOR_POLL")
@@ -362,8 +298,9 @@ class Settings(BaseSettings):
     @classmethod
     def describe(cls) -> list[SettingRow]:
         """Every setting with its default and what it is for, for `--help` and the README."""
+        own = cls.__annotations__  # those of the base class come last
         rows = []
-        for name, field in cls.model_fields.items():
+        for name, field in sorted(cls.model_fields.items(), key=lambda one: one[0] not in own):
             extra = field.json_schema_extra
             fr = str(extra.get("fr", "")) if isinstance(extra, dict) else ""
             default = "" if field.default is None else str(field.default)

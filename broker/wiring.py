@@ -49,18 +49,22 @@ from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
 from broker.locator_secret import previous_secrets
-from broker.observability.metrics import Figures, LocatorFigures, metrics_page
+from broker.observability.metrics import Figures, Room, metrics_page
+from broker.observability.metrics_locator import LocatorFigures
 from broker.ports import Clock
 from broker.settings import Settings
 from broker.sync.conflict_watch import ConflictWatch
+from broker.sync.feed_events import FeedEvents
 from broker.sync.keeper import LocatorKeeper
 from broker.sync.observer import LocatorObserver
 from broker.sync.options import SyncOptions
 from broker.sync.service import LocatorService
+from broker.wiring_changes import Changes, ChangesParts
 from broker.wiring_writes import Writing, WritingParts
 from registry.alias_store import RedisAliasStore
 from registry.lease_store import RedisLeases
 from registry.locator import RedisLocator
+from registry.outbox import RedisOutbox
 from registry.page_store import RedisCursorStore
 from registry.redis_connection import RedisClient, connect
 from registry.redis_keys import RedisKeys
@@ -170,38 +174,42 @@ async def running_broker(
                 now=clock.now().isoformat(timespec="seconds"),
                 federation_id=own_id,
                 writes=True,
+                subscriptions=settings.sync,
             ),
             rules=RequestRules(own_id, settings.search_deadline),
             clock=clock,
             max_count=settings.max_count,
             default_count=settings.default_count,
         )
+        known_secrets = [secret, *previous_secrets(settings)]
         writing = Writing.wired(
             settings,
-            WritingParts(redis, keys, [secret, *previous_secrets(settings)], clock, own_id),
+            WritingParts(redis, keys, known_secrets, clock, own_id),
             federation,
             reads,
             searches,
             None if locating is None else locating.guide,
         )
         stack.push_async_callback(writing.detached.aclose)
-        figures = Figures(
-            managers,
-            guard.states,
-            None if locating is None else locating.figures(),
-            writing.figures(),
-        )
+        changes = None
+        if settings.sync:
+            told = ChangesParts(redis, keys, known_secrets, clock, managers, federation, reads)
+            changes = await Changes.wired(settings, told, stack)
+        rooms: list[Room] = [writing.figures()]
+        rooms += [] if locating is None else [locating.figures()]
+        rooms += [] if changes is None else [changes.figures()]
         app = build_app(
             [
-                # Before the reads: `$locate` would be taken for an id.
+                # Before the reads: `$locate` and `$status` would be taken for ids.
                 *(() if locating is None else locating.routes(federation, fhir.rules)),
+                *(() if changes is None else changes.routes()),
                 *fhir.routes(),
                 *writing.routes.routes(),
                 *registry_routes(registry),
                 *registry_fhir_routes(registry),
                 *plan_routes(searches.explain, max_count=settings.max_count),
                 *health_routes(lambda: bool(managers.stale_since is None)),
-                metrics_route(metrics_page(figures)),
+                metrics_route(metrics_page(Figures(managers, guard.states, rooms))),
             ],
             max_request_bytes=settings.max_request_bytes,
         )
@@ -214,6 +222,9 @@ async def running_broker(
         background = [managers.run(), keeper.run(), writing.settler.run()]
         if locating is not None:
             background += [locating.keeper.run(), locating.observer.run(), locating.watch.run()]
+        if changes is not None:
+            await changes.view.refresh()
+            background += changes.background()
         for work in background:
             task = asyncio.create_task(work)
             stack.push_async_callback(_cancelled, task)
@@ -290,6 +301,7 @@ def _locating(
             overlap=settings.locator_overlap,
             recrawl=settings.locator_recrawl,
         ),
+        listener=FeedEvents(RedisOutbox(redis.client, keys=redis.keys)).seen if settings.sync else None,
     )
     return Locating(
         guide,

@@ -25,7 +25,7 @@ from broker.federation.writing.uniqueness import Uniqueness
 from broker.federation.writing.update import UpdateService
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.write_routes import WriteRoutes
-from broker.observability.metrics import WriteFigures
+from broker.observability.metrics_writes import WriteFigures
 from broker.ports import Clock
 from broker.settings import Settings
 from broker.sync.settler import Settler
@@ -70,10 +70,16 @@ class Writing:
         guide: LocatorGuide | None,
     ) -> Writing:
         sealer = Sealer(parts.secrets)
-        log = RedisWriteLog(parts.redis, keys=parts.keys)
+        log = RedisWriteLog(parts.redis, keys=parts.keys, outbox=settings.sync)
         claims = Claims(log, sealer, parts.clock)
         evidence = Evidence(federation)
         options = SendingOptions(deadline=settings.write_deadline, settle=settings.write_settle)
+        idempotency = Idempotency(
+            RedisIdempotencyStore(parts.redis, keys=parts.keys),
+            sealer,
+            parts.clock,
+            hold=settings.write_deadline + 3 * settings.write_settle,
+        )
         desk = Desk(
             federation=federation,
             reads=reads,
@@ -83,13 +89,8 @@ class Writing:
             evidence=evidence,
             mirroring=Mirroring(federation, reads),
             learn=_nothing_to_tell if guide is None else WriteLearner(guide.locator).learn,
+            keep=idempotency.keep,
             default_home=settings.home,
-        )
-        idempotency = Idempotency(
-            RedisIdempotencyStore(parts.redis, keys=parts.keys),
-            sealer,
-            parts.clock,
-            hold=settings.write_deadline + 3 * settings.write_settle,
         )
         detached = Detached(settings.write_deadline)
         routes = WriteRoutes(

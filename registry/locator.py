@@ -158,12 +158,16 @@ class RedisLocator:
         for _ in range(ATTEMPTS):
             view = await self._document.numbered(managers)
             todo = {_mark(index, managers): index for index in view.indexes}
+            raw: bytes | None = None
             for mark in todo.keys() - written:
-                await todo[mark].apply(entries(todo[mark]), decide, now=self._now())
+                raw = await todo[mark].apply(entries(todo[mark]), decide, now=self._now())
             if todo.keys() <= written:
                 return
             written |= todo.keys()
-            await self._document.fresh()
+            if raw is None:
+                await self._document.fresh()
+            else:
+                self._document.seen(raw)
         raise StoreError("federation.store")
 
     def _now(self) -> int:

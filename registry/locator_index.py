@@ -26,7 +26,7 @@ from registry.locator_records import (
 )
 from registry.locator_scripts import EXCHANGE, FIND, LINKS
 from registry.locator_state import GenerationState
-from registry.locator_wire import Edit, LocatorWire
+from registry.locator_wire import Edit, LocatorWire, Telling
 from registry.redis_keys import RedisKeys
 
 ATTEMPTS = 50
@@ -85,17 +85,61 @@ class GenerationIndex:
 
     # --- writing
 
-    async def apply(self, told: Sequence[Entry], decide: Decide, *, now: int) -> None:
-        """`told`: entries with stamp 0, their managers numbered in this generation. `now`: seconds since the epoch."""
+    async def apply(self, told: Sequence[Entry], decide: Decide, *, now: int) -> bytes | None:
+        """`told`: entries with stamp 0, their managers numbered in this generation. `now`: seconds since the epoch.
+
+        The locator's document as it was when they were written, where it was read with that.
+        """
         changes = [_Change(one, self.ring.entry(self.names[one.manager], one.circle_id)) for one in told]
+        if len(changes) == 1 and self._wire.is_one_server:
+            return await self._alone(changes[0], decide, now)
         found = await self._wire.run(FIND, [self._edit(one, one.identity) for one in changes])
         for place, entry in found.items():
             changes[place].found = entry
         for _ in range(ATTEMPTS):
             if not changes:
-                return
+                return None
             changes = await self._attempt(changes, decide, now)
         raise StoreError("federation.store")
+
+    async def _alone(self, change: _Change, decide: Decide, now: int) -> bytes | None:
+        """One entry, in one step. It is taken for new at first: where it is not, the answer is what is there."""
+        document: bytes | None = None
+        if decide(None, change.told).new is None:
+            found = await self._wire.run(FIND, [self._edit(change, change.identity)])
+            change.found = found.get(0, b"")
+        for _ in range(ATTEMPTS):
+            change.plan = plan = decide(unpack_entry(change.found) if change.found else None, change.told)
+            if plan.new is None:
+                await self._clear_up([change], now)
+                return document
+            self._bounded(change)
+            document, current, doubtful = await self._wire.write(self._telling(change, plan, plan.new, now))
+            if current is None:
+                if plan.remove or plan.new.leaving:
+                    await self._clear_up([change], now)
+                if doubtful:
+                    await self.review(doubtful)
+                return document
+            change.found = current
+        raise StoreError("federation.store")
+
+    def _telling(self, change: _Change, plan: Plan, new: Entry, now: int) -> Telling:
+        links = [
+            (
+                self._link(b"", kind, digest, change, new.stamp),
+                digest if kind is Kind.PERSONS and digest in plan.review else b"",
+            )
+            for kind, digest in _each(plan.add)
+        ]
+        return Telling(
+            self._exchange(change, new, now),
+            links,
+            plan.review - plan.add.persons,
+            MAX_CONFLICTS,
+            self._keys.locator_state,
+            self._conflicts,
+        )
 
     async def _attempt(self, changes: list[_Change], decide: Decide, now: int) -> list[_Change]:
         """Those that have to be tried again, with what is there now."""

@@ -10,16 +10,13 @@ next.
 
 from __future__ import annotations
 
+from registry.locator_hash import DIGEST
 from registry.locator_records import LINK
 
-# ARGV: for each key '+' or '-', then a link, all in one string. A link that is there already takes the later stamp; one
-# is removed up to the stamp given. Answers 1 for a key where the same digest has other links too.
-LINKS = f"""
-local answers = {{}}
-for i, key in ipairs(KEYS) do
-  local start = (i - 1) * {LINK + 1} + 1
-  local adds = string.sub(ARGV[1], start, start) == '+'
-  local edit = string.sub(ARGV[1], start + 1, start + {LINK})
+# Adds a link to a bucket, where one that is there already takes the later stamp; or removes it up to the stamp given. True
+# where the same digest has other links too.
+_LINK = f"""
+local function relink(key, adds, edit)
   local link, digest, stamp = string.sub(edit, 1, {LINK - 1}), string.sub(edit, 1, 6), string.byte(edit, {LINK})
   local bucket = redis.call('GET', key) or ''
   local own, others, at = nil, false, string.find(bucket, digest, 1, true)
@@ -42,13 +39,27 @@ for i, key in ipairs(KEYS) do
     bucket = string.sub(bucket, 1, own - 1) .. middle .. string.sub(bucket, own + {LINK})
     if bucket == '' then redis.call('DEL', key) else redis.call('SET', key, bucket) end
   end
-  if others then
+  return others
+end
+"""
+
+# ARGV: for each key '+' or '-', then a link, all in one string. Answers 1 for a key where the same digest has other links
+# too.
+LINKS = (
+    _LINK
+    + f"""
+local answers = {{}}
+for i, key in ipairs(KEYS) do
+  local start = (i - 1) * {LINK + 1} + 1
+  local adds = string.sub(ARGV[1], start, start) == '+'
+  if relink(key, adds, string.sub(ARGV[1], start + 1, start + {LINK})) then
     answers[#answers + 1] = i
     answers[#answers + 1] = 1
   end
 end
 return answers
 """
+)
 
 _ENTRIES = """
 local function head(bucket, at)
@@ -88,9 +99,7 @@ return answers
 """
 )
 
-# ARGV, for each key: identity, entry as read ('' for none), new entry with its length before it, and '' or an instant
-# (seconds) before which deletions are forgotten. Answers: nothing where it was as read, else the entry that is there.
-EXCHANGE = (
+_EXCHANGE = (
     _ENTRIES
     + """
 local function without_old_deletions(bucket, before)
@@ -107,23 +116,62 @@ local function without_old_deletions(bucket, before)
   end
   return table.concat(kept)
 end
+local function read(key, identity)
+  local bucket = redis.call('GET', key) or ''
+  local at, body, after = locate(bucket, identity)
+  return at and string.sub(bucket, body, after - 1) or '', bucket, at or #bucket + 1, after or #bucket + 1
+end
+local function put(key, new, before, bucket, at, after)
+  bucket = string.sub(bucket, 1, at - 1) .. new .. string.sub(bucket, after)
+  if before ~= '' then bucket = without_old_deletions(bucket, tonumber(before)) end
+  redis.call('SET', key, bucket)
+end
+"""
+)
+
+# ARGV, for each key: identity, entry as read ('' for none), new entry with its length before it, and '' or an instant
+# (seconds) before which deletions are forgotten. Answers: nothing where it was as read, else the entry that is there.
+EXCHANGE = (
+    _EXCHANGE
+    + """
 local answers = {}
 for i, key in ipairs(KEYS) do
   local n = i * 4
-  local bucket = redis.call('GET', key) or ''
-  local at, body, after = locate(bucket, ARGV[n - 3])
-  local current = at and string.sub(bucket, body, after - 1) or ''
+  local current, bucket, at, after = read(key, ARGV[n - 3])
   if current ~= ARGV[n - 2] then
     answers[#answers + 1] = i
     answers[#answers + 1] = current
   else
-    if not at then at, after = #bucket + 1, #bucket + 1 end
-    bucket = string.sub(bucket, 1, at - 1) .. ARGV[n - 1] .. string.sub(bucket, after)
-    if ARGV[n] ~= '' then bucket = without_old_deletions(bucket, tonumber(ARGV[n])) end
-    redis.call('SET', key, bucket)
+    put(key, ARGV[n - 1], ARGV[n], bucket, at, after)
   end
 end
 return answers
+"""
+)
+
+# The links of one entry, its doubts and the entry itself at once, where one server holds them all.
+# KEYS: bucket of the entry, document, conflicts, buckets of links · ARGV: as for EXCHANGE; most conflicts; digests in doubt
+# in any case, in one string; for each link the link, and its digest if it is in doubt should it have other links ('' else).
+# Answers: the document; the entry that is there where it was not as read, and nothing was done; else the digests in doubt.
+WRITE = (
+    _EXCHANGE
+    + _LINK
+    + f"""
+local document = redis.call('GET', KEYS[2]) or ''
+local current, bucket, at, after = read(KEYS[1], ARGV[1])
+if current ~= ARGV[2] then return {{document, current}} end
+local doubtful = {{}}
+for start = 1, #ARGV[6], {DIGEST} do doubtful[#doubtful + 1] = string.sub(ARGV[6], start, start + {DIGEST - 1}) end
+for i = 4, #KEYS do
+  local others, digest = relink(KEYS[i], true, ARGV[i * 2 - 1]), ARGV[i * 2]
+  if others and digest ~= '' then doubtful[#doubtful + 1] = digest end
+end
+for _, digest in ipairs(doubtful) do
+  if redis.call('SCARD', KEYS[3]) >= tonumber(ARGV[5]) then break end
+  redis.call('SADD', KEYS[3], digest)
+end
+put(KEYS[1], ARGV[3], ARGV[4], bucket, at, after)
+return {{document, false, unpack(doubtful)}}
 """
 )
 

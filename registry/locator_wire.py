@@ -1,6 +1,6 @@
 """How the index is read and written over the wire: many edits in one exchange.
 
-Scripts are sent as text: a server that restarted or was emptied knows none by its hash.
+Scripts that are sent many at once are sent as text: a server that restarted or was emptied knows none by its hash.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
 
-from registry.locator_scripts import FLOOR, LEAD, LINKS, MARK, REPLACE
+from registry.locator_scripts import FLOOR, LEAD, LINKS, MARK, REPLACE, WRITE
 from registry.redis_connection import RedisClient, store_errors
-from registry.redis_reader import SharedReader
+from registry.redis_script import RedisScript
+from registry.redis_shared import SharedConnection
 
 EDITS_PER_SCRIPT = 64
 """So that no script holds the server for more than a millisecond or so."""
@@ -28,18 +29,38 @@ class Edit:
     arguments: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """An entry, and what has to be there with it: see `locator_scripts.WRITE`. Keys: `document`, `conflicts`."""
+
+    entry: Edit
+    links: Sequence[tuple[Edit, bytes]]
+    doubtful: Iterable[bytes]
+    most: int
+    document: str
+    conflicts: str
+
+
+_WRITE = RedisScript(WRITE)
+
+
 class LocatorWire:
     """Every method raises `StoreError`."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client: Any = client  # redis-py types its commands as sync-or-async unions
         self._cluster = isinstance(client, RedisCluster)
-        self._reader = None if isinstance(client, RedisCluster) else SharedReader(client)
+        self._shared = None if isinstance(client, RedisCluster) else SharedConnection(client)
+
+    @property
+    def is_one_server(self) -> bool:
+        """Whether a script may touch any keys at once: `write` is for such."""
+        return self._shared is not None
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """One round trip. One server reads all at one instant, the nodes of a cluster each at its own."""
-        if self._reader is not None:
-            return await self._reader.read(keys)
+        if self._shared is not None:
+            return await self._shared.read(keys)
         with store_errors():
             return await self._piped([("GET", key) for key in keys])
 
@@ -58,6 +79,18 @@ class LocatorWire:
                 for number, answer in zip(answered[::2], answered[1::2], strict=True):
                     answers[batch[number - 1]] = answer
         return answers
+
+    async def write(self, told: Telling) -> tuple[bytes, bytes | None, frozenset[bytes]]:
+        """All of it in one step and one round trip. The document by then; the entry that is there where it was not as
+        read, and nothing was done; else the digests that are in doubt."""
+        assert self._shared is not None  # noqa: S101 - for the type checker: see `is_one_server`
+        links = [part for edit, digest in told.links for part in (*edit.arguments, digest)]
+        document, current, *doubtful = await self._shared.run(
+            _WRITE,
+            (told.entry.key, told.document, told.conflicts, *(edit.key for edit, _ in told.links)),
+            (*told.entry.arguments, told.most, b"".join(told.doubtful), *links),
+        )
+        return document, current, frozenset(doubtful)
 
     def _batches(self, edits: Sequence[Edit]) -> list[list[int]]:
         """Places of the edits that one script does."""

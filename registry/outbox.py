@@ -13,14 +13,15 @@ from typing import Any
 
 from registry import outbox_scripts as scripts
 from registry.locator_scripts import LEAD
-from registry.outbox_model import CircleChange, OutboxState, Waiting
-from registry.outbox_wire import BUCKETS, change_arguments, milliseconds, waiting
+from registry.outbox_model import CircleChange, Numbered, OutboxState, Waiting
+from registry.outbox_wire import BUCKETS, change_arguments, circle_arguments, milliseconds, waiting
 from registry.redis_connection import RedisClient, store_errors
 from registry.redis_keys import RedisKeys
 from registry.redis_script import RedisScript
 
 _ENQUEUE = RedisScript(scripts.ENQUEUE)
 _LEAD = RedisScript(LEAD)
+_NUMBERS = RedisScript(scripts.NUMBERS)
 _PEEK = RedisScript(scripts.PEEK)
 _REMOVE = RedisScript(scripts.REMOVE)
 _STATE = RedisScript(scripts.STATE)
@@ -51,6 +52,14 @@ class RedisOutbox:
         keys = [self._keys.outbox, self._keys.outbox_floors, *buckets]
         told: list[bytes] = await _ENQUEUE.run(self._client, keys, (floor, *made))
         return [int(one) if one else None for one in told]
+
+    async def numbers(self, manager: str, circle_ids: Sequence[str]) -> Sequence[Numbered]:
+        told: list[Numbered] = []
+        for start in range(0, len(circle_ids), _AT_ONCE):
+            keys, made = circle_arguments(manager, circle_ids[start : start + _AT_ONCE], self._keys)
+            now, *found = await _NUMBERS.run(self._client, keys, made)
+            told += [Numbered(int(one) if one else int(now) - 1, known=bool(one)) for one in found]
+        return told
 
     async def lead(self, node: str, *, seconds: float) -> int | None:
         keys = [self._keys.outbox_lead, self._keys.outbox_fence]

@@ -46,6 +46,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbered:
+    """The number of a circle's last change; where nothing is known of it, one below that of any change to come."""
+
+    number: int
+    known: bool
+
+    def is_still(self, later: Numbered) -> bool:
+        """Whether nothing has changed until `later`."""
+        return later.known is self.known and (later.number == self.number or not self.known)
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxState:
     """`depth`: changes that wait. `age`: seconds that the oldest has waited. `added`: since the outbox was made.
 

@@ -106,6 +106,20 @@ return told
 """
 )
 
+# KEYS: buckets · ARGV: for each circle, which bucket (1 for the first) and its field.
+# Answers the present instant (ms), and for each its number or ''.
+NUMBERS = (
+    _NOW
+    + """
+local told = {string.format('%.0f', now)}
+for i = 1, #ARGV, 2 do
+  local packed = redis.call('HGET', KEYS[tonumber(ARGV[i])], ARGV[i + 1])
+  told[#told + 1] = packed and string.format('%.0f', (struct.unpack('>I6', packed))) or ''
+end
+return told
+"""
+)
+
 # KEYS: lead, stream · ARGV: token, place to begin behind or '', most.
 # Answers the present instant (ms) and the entries; nothing where the lead is another's.
 PEEK = (

@@ -24,11 +24,10 @@ def change_arguments(
     buckets: dict[str, int] = {}
     made: list[str | bytes | int] = []
     for change in changes:
-        digest = hashlib.blake2b(change.circle_id.encode(), digest_size=12).digest()
-        key = keys.outbox_circles(change.manager, int.from_bytes(digest[10:]) % BUCKETS)
+        key, field = _place_of(change.manager, change.circle_id, keys)
         made += (
             buckets.setdefault(key, len(buckets) + 1),
-            digest[:10],
+            field,
             change.manager,
             change.circle_id,
             change.version or "",
@@ -38,6 +37,23 @@ def change_arguments(
             version_number(change.version),
         )
     return list(buckets), made
+
+
+def circle_arguments(
+    manager: str, circle_ids: Iterable[str], keys: RedisKeys
+) -> tuple[list[str], list[str | bytes | int]]:
+    """The buckets of some circles, each once, and where each circle is."""
+    buckets: dict[str, int] = {}
+    made: list[str | bytes | int] = []
+    for circle_id in circle_ids:
+        key, field = _place_of(manager, circle_id, keys)
+        made += (buckets.setdefault(key, len(buckets) + 1), field)
+    return list(buckets), made
+
+
+def _place_of(manager: str, circle_id: str, keys: RedisKeys) -> tuple[str, bytes]:
+    digest = hashlib.blake2b(circle_id.encode(), digest_size=12).digest()
+    return keys.outbox_circles(manager, int.from_bytes(digest[10:]) % BUCKETS), digest[:10]
 
 
 def milliseconds(at: str | None) -> int:

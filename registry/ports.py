@@ -8,7 +8,7 @@ from typing import Protocol
 
 from registry.locator_model import Coverage, Generation, Identifier, Pointer, Sighting
 from registry.model import Gestionnaire, Registered, Skills
-from registry.outbox_model import CircleChange, OutboxState, Waiting
+from registry.outbox_model import CircleChange, Numbered, OutboxState, Waiting
 from registry.write_model import Begun, Due, Name, Taken
 
 
@@ -254,6 +254,10 @@ class Outbox(Protocol):
         The first `since` of a manager is where following it began, and is kept. Of a circle of which nothing is known,
         what is not after that was there before and is no change.
         """
+        ...
+
+    async def numbers(self, manager: str, circle_ids: Sequence[str]) -> Sequence[Numbered]:
+        """Of a manager's circles as they are now, in the order asked for. Nothing is written."""
         ...
 
     async def lead(self, node: str, *, seconds: float) -> int | None:

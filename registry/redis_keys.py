@@ -128,6 +128,26 @@ class RedisKeys:
         """Hash: what is known of a manager's circles that changed (`registry.outbox_scripts`)."""
         return f"{self.prefix}:{{writes}}:circles:{manager}:{bucket:x}"
 
+    @property
+    def bootstrap_lead(self) -> str:
+        """String with expiry: fencing token and node that sends newcomers the present state."""
+        return f"{self.prefix}:{{bootstraps}}:lead"
+
+    @property
+    def bootstrap_fence(self) -> str:
+        """Number: the last fencing token given."""
+        return f"{self.prefix}:{{bootstraps}}:fence"
+
+    @property
+    def bootstrap_progress(self) -> str:
+        """Hash: subscription and manager, by a blank → `BootstrapProgress`, JSON."""
+        return f"{self.prefix}:{{bootstraps}}:progress"
+
+    @property
+    def bootstrap_requests(self) -> str:
+        """Hash: subscription → how often its owner asked for the present state."""
+        return f"{self.prefix}:{{bootstraps}}:requests"
+
     def idempotency(self, key: bytes) -> str:
         """Hash with expiry: f fingerprint, o owner; b the answer, sealed, once there is one."""
         return f"{self.prefix}:idempotency:{key.hex()}"

@@ -10,23 +10,23 @@ from redis.exceptions import NoScriptError
 
 from registry.redis_connection import RedisClient, store_errors
 
+Arguments = Sequence[str | bytes | int]
+
 
 class RedisScript:
     """One round trip, on a cluster too as long as the keys share a hash tag; two where the server forgot."""
 
-    __slots__ = ("_hash", "_text")
+    __slots__ = ("hash", "text")
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.text = text
+        self.hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(
-        self, client: RedisClient, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> Any:
+    async def run(self, client: RedisClient, keys: Sequence[str], arguments: Arguments) -> Any:
         """Raises `StoreError`."""
         redis: Any = client  # redis-py types its commands as sync-or-async unions
         with store_errors():
             try:
-                return await redis.evalsha(self._hash, len(keys), *keys, *arguments)
+                return await redis.evalsha(self.hash, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await redis.eval(self._text, len(keys), *keys, *arguments)
+                return await redis.eval(self.text, len(keys), *keys, *arguments)

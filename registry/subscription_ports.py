@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from registry.bootstrap_model import BootstrapProgress
 from registry.subscription_model import QueueBounds, QueuedEvent, QueueState, StoredSubscription, Turn
 
 
@@ -110,3 +111,29 @@ class SentCircles(Protocol):
     async def remember(self, circle: str, subscriptions: frozenset[str]) -> None: ...
 
     async def forget(self, circle: str, subscriptions: frozenset[str]) -> None: ...
+
+
+class BootstrapStore(Protocol):
+    """How far the present state was sent, for each subscription and each manager. Every method may raise `StoreError`."""
+
+    async def lead(self, node: str, *, seconds: float) -> int | None:
+        """Send, or go on sending, for `seconds`; 0 ends it. The token, which grows; None where another does."""
+        ...
+
+    async def progress(self) -> Mapping[tuple[str, str], BootstrapProgress]:
+        """By subscription and manager."""
+        ...
+
+    async def save(
+        self, token: int, subscription: str, manager: str, progress: BootstrapProgress | None
+    ) -> bool:
+        """None: forget it. False, and nothing written, where another leads."""
+        ...
+
+    async def requests(self) -> Mapping[str, int]:
+        """How often the present state was asked for again, by subscription."""
+        ...
+
+    async def request(self, subscription: str) -> None: ...
+
+    async def forget_request(self, subscription: str) -> None: ...

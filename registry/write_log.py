@@ -15,6 +15,7 @@ from registry.outbox_wire import change_arguments
 from registry.redis_connection import RedisClient
 from registry.redis_keys import RedisKeys
 from registry.redis_script import RedisScript
+from registry.redis_shared import ScriptRunner
 from registry.write_model import Due, Name, Taken
 
 _CLAIM = RedisScript(scripts.CLAIM)
@@ -27,15 +28,18 @@ _PENDING = RedisScript(scripts.PENDING)
 
 
 class RedisWriteLog:
-    def __init__(self, client: RedisClient, *, keys: RedisKeys | None = None) -> None:
-        self._client = client
+    """`outbox`: whether changes go there; off where nobody publishes them."""
+
+    def __init__(self, client: RedisClient, *, keys: RedisKeys | None = None, outbox: bool = True) -> None:
+        self._scripts = ScriptRunner(client)
+        self._outbox = outbox
         self._keys = keys or RedisKeys()
 
     async def claim(self, names: Sequence[Name], *, seconds: float) -> int | Taken:
         # The nonce lets a repeated call know its own claim.
         arguments = (_milliseconds(seconds), secrets.token_bytes(9))
-        answer: list[bytes] = await _CLAIM.run(
-            self._client, [self._keys.write_token, *self._of(names)], arguments
+        answer: list[bytes] = await self._scripts.run(
+            _CLAIM, [self._keys.write_token, *self._of(names)], arguments
         )
         token, *in_the_way = answer
         if not in_the_way:
@@ -54,7 +58,7 @@ class RedisWriteLog:
             *self._of(names),
         ]
         arguments = (intent, blob, _milliseconds(due), _text(token), _joined(names))
-        return bool(await _INTEND.run(self._client, keys, arguments))
+        return bool(await self._scripts.run(_INTEND, keys, arguments))
 
     async def finish(
         self,
@@ -66,7 +70,7 @@ class RedisWriteLog:
         keep: float = 0,
         changes: Sequence[CircleChange] = (),
     ) -> bool:
-        buckets, told = change_arguments(changes, self._keys)
+        buckets, told = change_arguments(changes if self._outbox else (), self._keys)
         while True:
             keys = [
                 self._keys.write_intents,
@@ -79,7 +83,7 @@ class RedisWriteLog:
             ]
             kept = 0 if result is None or keep <= 0 else _milliseconds(keep)
             said = (intent or "", _text(token), _joined(names), kept, result or b"", len(names), *told)
-            answer: int | bytes = await _FINISH.run(self._client, keys, said)
+            answer: int | bytes = await self._scripts.run(_FINISH, keys, said)
             if isinstance(answer, int):
                 return bool(answer)
             names = tuple(dict.fromkeys((*names, *_names(answer))))
@@ -87,7 +91,7 @@ class RedisWriteLog:
     async def look(self, names: Sequence[Name]) -> tuple[int | None, bytes | None]:
         if not names:
             return None, None
-        found: list[tuple[bytes | None, bytes | None]] = await _LOOK.run(self._client, self._of(names), ())
+        found: list[tuple[bytes | None, bytes | None]] = await self._scripts.run(_LOOK, self._of(names), ())
         tokens = (int(token) for token, result in found if token is not None and result is None)
         return next(tokens, None), next((result for _, result in found if result is not None), None)
 
@@ -95,18 +99,18 @@ class RedisWriteLog:
         if limit <= 0:
             return ()
         keys = [self._keys.write_due, self._keys.write_intents, self._keys.write_blobs]
-        handed: list[tuple[bytes, bytes, bytes]] = await _DUE.run(
-            self._client, keys, (limit, _milliseconds(lease))
+        handed: list[tuple[bytes, bytes, bytes]] = await self._scripts.run(
+            _DUE, keys, (limit, _milliseconds(lease))
         )
         return [_due(*one) for one in handed]
 
     async def postpone(self, intent: str, *, seconds: float, blob: bytes | None = None) -> None:
         keys = [self._keys.write_due, self._keys.write_blobs]
         more = () if blob is None else (blob,)
-        await _POSTPONE.run(self._client, keys, (intent, _milliseconds(seconds), *more))
+        await self._scripts.run(_POSTPONE, keys, (intent, _milliseconds(seconds), *more))
 
     async def pending(self) -> tuple[int, float | None]:
-        count, age = await _PENDING.run(self._client, [self._keys.write_begun], ())
+        count, age = await self._scripts.run(_PENDING, [self._keys.write_begun], ())
         return count, age / 1000 if count else None
 
     def _of(self, names: Sequence[Name]) -> list[str]:

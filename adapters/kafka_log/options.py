@@ -77,7 +77,7 @@ class KafkaOptions:
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigurationError(
                 "config.file",
-                setting="CDS_KAFKA_SSL_CAFILE, …_CERTFILE, …_KEYFILE",
+                setting="CDS_KAFKA_TLS_CA, …_CERT, …_KEY",
                 reason=type(error).__name__,
             ) from error
         return context

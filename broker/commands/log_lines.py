@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any
 
 _FRAMES = 5
-_SILENT = ("aiokafka",)  # what it says in an outage it says a thousand times, and below that it says keys and values
+_SILENT = (
+    "aiokafka",
+)  # what it says in an outage it says a thousand times, and below that it says keys and values
 _QUIET = (
     "aiohttp",
     "asyncio",

@@ -14,6 +14,7 @@ import orjson
 import typer
 
 from adapters.clock import SystemClock
+from broker.commands.garbage import settle
 from broker.commands.log_lines import log_to_stderr, loop_errors_as_lines
 from broker.commands.terminal import run, said
 from broker.errors import ConfigurationError
@@ -74,6 +75,7 @@ async def _worked(settings: Settings, manager: Gestionnaire, options: AgentOptio
         agent = await stack.enter_async_context(
             running_agent(log, manager, SystemClock(), stop, settings=settings, options=options)
         )
+        settle()
         _log.info("agent of %s: topic %s, manager %s", agent.slug, agent.topic, manager.base_url)
         await agent.run(stop)
         _log.info("agent of %s: stopped", agent.slug)

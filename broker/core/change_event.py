@@ -15,6 +15,8 @@ circle's public id, so that the events of one circle stay in order. Neither key 
     ce_home         bre                      the manager that is the circle's home
     ce_region       53                       its region (TRE_R30)
     content-type    application/fhir+json    absent on a tombstone
+    ce_reason       not-selected             on a replication topic: the circle lives on, and the manager's Subscriptions
+                                             select it no longer, so that for this manager it is deleted
 
 A number that is greater by more than one says that changes are missing, or that numbering began anew because its store was
 lost; it never becomes smaller. It is padded with zeros because CloudEvents' `sequence` extension asks for a text that sorts
@@ -44,6 +46,9 @@ SCHEMA_FAMILY: Final = "urn:cds-broker:change-event:"
 TYPE_PREFIX: Final = "fr.cds-broker.careteam."
 CONTENT_TYPE: Final = "application/fhir+json"
 CIRCLE: Final = "CareTeam"
+
+NOT_SELECTED: Final = ("ce_reason", b"not-selected")
+"""A header: why a circle is told to be deleted that is not."""
 
 _DIGITS: Final = 16
 _NO_VERSION: Final = "@"

@@ -92,6 +92,11 @@ class SubscriptionCriteria:
         resource = circle.resource
         return resource is not None and all(test(resource, circle.actors) for test in self._tests)
 
+    def may_match(self, resource: Resource) -> bool:
+        """What can be said of a circle without its actors: whether it meets every criterion that is about it alone."""
+        tests = zip(self.query.criteria, self._tests, strict=True)
+        return all(test(resource, {}) for criterion, test in tests if not criterion.chain)
+
     def select(self, circle: Circle, *, sent_before: bool | None = None) -> Selection:
         """Whether a change is to be sent. `sent_before`: whether the subscriber was sent this circle; None: not known."""
         if circle.resource is None:

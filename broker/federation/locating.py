@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.core.identified import Identified, Located, identified
@@ -45,18 +45,26 @@ class LocatorGuide:
     async def locate(self, query: SearchQuery) -> Located | None:
         """What the index says to a search; None where it has nothing to say, or is out."""
         named = identified(query)
-        if not named or self.out:
+        if not named:
             return None
         persons = [one for criterion in named for one in criterion.persons]
         circles = [one for criterion in named for one in criterion.circles]
+        found = await self.holders(persons, circles)
+        if found is None:
+            return None
+        return Located(self.covered(found.coverage), [(one.name, _holders(one, found)) for one in named])
+
+    async def holders(self, persons: Sequence[Identifier], circles: Sequence[Identifier]) -> Holders | None:
+        """Who holds a circle of these; None where the index is out."""
+        if self.out:
+            return None
         self.lookups += 1
         try:
             async with asyncio.timeout(self.patience):
-                found = await self.locator.holders(persons, circles)
+                return await self.locator.holders(persons, circles)
         except (StoreError, TimeoutError):
             self._outage()
             return None
-        return Located(self.covered(found.coverage), [(one.name, _holders(one, found)) for one in named])
 
     async def pointers(self, named: list[Identified]) -> Pointers:
         """Where circles are held; for `$locate`. Raises `StoreError`."""

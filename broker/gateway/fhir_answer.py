@@ -22,8 +22,6 @@ INTERMEDIARY = {"X-Intermediary": "cds-broker"}
 _log = logging.getLogger("broker.gateway")
 _THREAD_FROM = 65_536  # converting or compressing more than this would hold the loop up
 
-_LATER = frozenset({503, 504})
-
 _HTTP_ERRORS = {400: "request.malformed", 404: "request.not-found", 405: "request.method"}
 
 
@@ -59,7 +57,7 @@ async def error_response(request: web.Request, error: BrokerError) -> web.Respon
     except RequestError:
         form = Format.JSON
     body = render_error(error, language=language_of(request.headers.get("Accept-Language")))
-    headers = {"Retry-After": "5"} if status_of(error) in _LATER else {}
+    headers = {"Retry-After": "5"} if status_of(error) == 503 else {}
     if error.location is not None:
         headers["Location"] = error.location
     return await fhir_response(body, form, status=status_of(error), headers=headers)

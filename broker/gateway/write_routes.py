@@ -55,8 +55,9 @@ class WriteRoutes:
     def routes(self) -> Iterable[web.RouteDef]:
         yield web.post("/fhir", self.transact)
         yield web.post("/fhir/", self.transact)
-        yield web.post("/fhir/{type}", self.create)
-        yield web.put("/fhir/{type}/{id}", self.update)
+        # What is no type or no id is left to what is offered there: 405, with what is allowed.
+        yield web.post(r"/fhir/{type:(?!metadata$)[^{}/]+}", self.create)
+        yield web.put(r"/fhir/{type}/{id:[A-Za-z0-9\-.]+}", self.update)
 
     async def create(self, request: web.Request) -> web.Response:
         resource_type = _type_of(request)

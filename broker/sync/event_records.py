@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.core import topics
-from broker.core.change_event import Change, Operation, encode_headers
+from broker.core.change_event import NOT_SELECTED, Change, Operation, encode_headers
 from broker.core.entry import Entry
 from broker.core.event_content import full_content, id_only_content
 from broker.core.subscription import ContentLevel
@@ -48,12 +48,21 @@ class EventRecords:
         if content is not None and ContentLevel.FULL in destinations.topics.values():
             full = full_content(change, content.circle, content.actors, self.public_base)
         headers = encode_headers(change, self.public_base)
+        left, left_headers = bare, headers
+        if destinations.left:
+            # To whoever holds it by its subscription alone it is gone: a replica that nobody tells of would stand still.
+            parting = replace(change, operation=Operation.DELETED)
+            left = id_only_content(parting, self.public_base)
+            left_headers = (*encode_headers(parting, self.public_base), NOT_SELECTED)
         return [
             Outgoing(
                 topics.replication(slug, self.prefix),
                 change.key,
-                full if level is ContentLevel.FULL else bare,
-                headers,
+                *(
+                    (left, left_headers)
+                    if slug in destinations.left
+                    else (full if level is ContentLevel.FULL else bare, headers)
+                ),
             )
             for slug, level in sorted(destinations.topics.items())
         ]

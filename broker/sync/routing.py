@@ -39,12 +39,14 @@ from registry.subscription_ports import HookQueue, SentCircles
 class Destinations:
     """`topics`: a manager's slug → how much its replication topic is told. `hooks`: a subscription's id → likewise.
 
-    `ended`: subscriptions that are told for the last time, since the circle is gone or matches no longer.
+    `ended`: subscriptions that are told for the last time, since the circle is gone or matches no longer. `left`: those of
+    `topics` by none of whose subscriptions the circle is selected any longer: their replica of it is to go.
     """
 
     topics: Mapping[str, ContentLevel] = field(default_factory=dict)
     hooks: Mapping[str, ContentLevel] = field(default_factory=dict)
     ended: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
 
 
 class ChangeRouting(Protocol):
@@ -109,14 +111,21 @@ class ChangeRouter:
         if matching - before:
             await self._sent.remember(change.public_id, matching - before)
         topics: dict[str, ContentLevel] = {}
-        for one, _ in selected:
+        left: set[str] = set()
+        for one, why in selected:
             slug, content = one.channel.slug, one.channel.content
-            if slug is not None and topics.get(slug) is not ContentLevel.FULL:
+            if slug is None:
+                continue
+            if why is Selection.LEFT:
+                left.add(slug)
+            elif topics.get(slug) is not ContentLevel.FULL:
                 topics[slug] = content
+        left -= topics.keys()
+        topics |= dict.fromkeys(left, ContentLevel.ID_ONLY)
         hooks = {one.id: one.channel.content for one, _ in selected if _is_hook(one)}
         told = frozenset(one.id for one, _ in selected)
         gone = before if change.operation is Operation.DELETED else before & told
-        return Destinations(topics, hooks, gone - matching)
+        return Destinations(topics, hooks, gone - matching, frozenset(left))
 
     def _select(
         self, change: Change, circle: Circle, before: frozenset[str]

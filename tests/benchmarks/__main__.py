@@ -19,6 +19,7 @@ from rich.console import Console
 
 from broker.commands.terminal import run
 from tests.benchmarks import (
+    bench_agent,
     bench_crawl,
     bench_located,
     bench_locator_memory,
@@ -56,6 +57,10 @@ def _crawl(quick: bool, _: OnCase) -> dict[str, float]:
     return bench_crawl.run(bench_crawl.CIRCLES // (5 if quick else 1))
 
 
+def _agent(quick: bool, _: OnCase) -> dict[str, float]:
+    return bench_agent.run(bench_agent.CIRCLES // (5 if quick else 1))
+
+
 PARTS: Mapping[str, Part] = {
     "merge": _merge,
     "search": _search,
@@ -63,6 +68,7 @@ PARTS: Mapping[str, Part] = {
     "write": _write,
     "locator-memory": _memory,
     "crawl": _crawl,
+    "agent": _agent,
 }
 """By the name of their field in the report, with `-` for `_`."""
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from adapters.clock import SystemClock
+from broker.commands.garbage import settle
 from broker.settings import Settings
 from broker.wiring_sync import open_log, running_agent
 from registry.model import Gestionnaire
@@ -20,6 +21,7 @@ async def work(argument: Any) -> None:
         open_log(settings) as log,
         running_agent(log, manager, SystemClock(), stop, settings=settings) as agent,
     ):
+        settle()
         working = asyncio.create_task(agent.run(stop))
         say({})
         await serve_commands({"figures": lambda _: dict(agent.tally.figures())})

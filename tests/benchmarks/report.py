@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_crawl, bench_located, bench_locator_memory, bench_write
+from tests.benchmarks import bench_agent, bench_crawl, bench_located, bench_locator_memory, bench_write
 from tests.benchmarks.bench_located import Located
 from tests.benchmarks.bench_search import Cost, Outcome
 from tests.benchmarks.bench_write import Written
@@ -37,7 +37,7 @@ _LIBRARIES = ("aiohttp", "msgspec", "orjson", "uvloop")
 class Report(msgspec.Struct, frozen=True):
     """What was measured; a part that was not chosen is empty. `machine`: what the figures depend on.
 
-    `merge`, `locator_memory`, `crawl`: see `run` of those benchmarks.
+    `merge`, `locator_memory`, `crawl`, `agent`: see `run` of those benchmarks.
     """
 
     made_at: str
@@ -49,6 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     write: Written | None = None
     locator_memory: dict[str, float] = {}
     crawl: dict[str, float] = {}
+    agent: dict[str, float] = {}
 
 
 def machine() -> dict[str, str]:
@@ -94,6 +95,8 @@ def show(report: Report, before: Report | None, console: Console) -> None:
         console.print(_memory_table(report.locator_memory, before.locator_memory if before else {}))
     if report.crawl:
         bench_crawl.show(report.crawl, console)
+    if report.agent:
+        bench_agent.show(report.agent, console)
 
 
 def _table(title: str) -> Table:

@@ -21,7 +21,7 @@ from registry.locator import RedisLocator
 from registry.locator_model import Identifier, Sighting
 from registry.locator_plan import Plan, forget, learn, settled
 from registry.locator_records import Entry, Links, pack_entry
-from registry.locator_wire import Edit, LocatorWire
+from registry.locator_wire import Edit, LocatorWire, Telling
 from registry.redis_connection import connect
 from registry.redis_keys import RedisKeys
 from tests.support.valkey import ValkeyServer
@@ -175,9 +175,25 @@ def test_when_everything_arrived_links_and_truth_are_the_same(
 
 
 class MortalWire(LocatorWire):
-    """Dies after a number of edits, in the middle of a batch maybe."""
+    """Dies after a number of edits, in the middle of a batch maybe. `at_once`: whether an entry goes in one step."""
 
     lives: int | None = None
+    at_once = True
+
+    @property
+    def is_one_server(self) -> bool:
+        return self.at_once
+
+    async def write(self, told: Telling) -> tuple[bytes, bytes | None, frozenset[bytes]]:
+        """Dies before it or, with the last of its lives, when it is done and nobody has heard of it."""
+        if self.lives == 0:
+            raise StoreError("federation.store")
+        answer = await super().write(told)
+        if self.lives is not None:
+            self.lives -= 1
+            if self.lives == 0:
+                raise StoreError("federation.store")
+        return answer
 
     async def run(self, script: str, edits: Sequence[Edit]) -> dict[int, Any]:
         if self.lives is None:
@@ -215,11 +231,12 @@ async def found(locator: RedisLocator) -> set[tuple[int, str]]:
     }
 
 
-async def play(url: str, keys: RedisKeys, events: list[Event], lives: list[int]) -> None:
+async def play(url: str, keys: RedisKeys, events: list[Event], lives: list[int], *, at_once: bool) -> None:
     client = connect(url)
     try:
         locator = RedisLocator(client, SystemClock(), b"a secret of the tests", expected=1, keys=keys)
         wire = MortalWire(client)
+        wire.at_once = at_once
         locator._wire = wire
         locator._document._wire = wire
         arrived: list[Event] = []
@@ -246,11 +263,12 @@ async def play(url: str, keys: RedisKeys, events: list[Event], lives: list[int])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(histories(length=6), st.lists(st.integers(0, 9), min_size=6, max_size=6))
+@given(histories(length=6), st.lists(st.integers(0, 9), min_size=6, max_size=6), st.booleans())
 def test_the_real_index_survives_its_writers(
-    valkey_server: ValkeyServer, events: list[Event], lives: list[int]
+    valkey_server: ValkeyServer, events: list[Event], lives: list[int], at_once: bool
 ) -> None:
-    asyncio.run(play(valkey_server.url, RedisKeys(f"t{uuid.uuid4().hex[:12]}"), events, lives))
+    keys = RedisKeys(f"t{uuid.uuid4().hex[:12]}")
+    asyncio.run(play(valkey_server.url, keys, events, lives, at_once=at_once))
 
 
 def test_an_entry_is_the_same_when_its_bytes_are() -> None:

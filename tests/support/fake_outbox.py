@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from broker.core.change_event import Operation
 from broker.errors import StoreError
 from broker.ports import Clock
-from registry.outbox_model import Circle, CircleChange, OutboxState, Waiting
+from registry.outbox_model import Circle, CircleChange, Numbered, OutboxState, Waiting
 from registry.outbox_wire import milliseconds, version_number
 from tests.support.fake_stores import ManualClock
 
@@ -112,6 +112,12 @@ class FakeOutbox:
         told = self.put(changes, since or "")
         self._answered("enqueue_many")
         return told
+
+    async def numbers(self, manager: str, circle_ids: Sequence[str]) -> Sequence[Numbered]:
+        self._called("numbers")
+        found = [self._known.get((manager, one)) for one in circle_ids]
+        unknown = Numbered(int(self._now * 1000) - 1, False)
+        return [unknown if one is None else Numbered(one.sequence, True) for one in found]
 
     async def lead(self, node: str, *, seconds: float) -> int | None:
         self._called("lead")

@@ -84,7 +84,8 @@ async def federation(
     valkey: Valkey, *managers: Gestionnaire, checked: bool = False, secret: bytes = SECRET, **settings: Any
 ) -> AsyncIterator[Broker]:
     """A broker on a free port with these managers registered. `settings`: names of `Settings`."""
-    given = {"locator": False} | settings  # its requests would be counted with those that a test looks at
+    # Their requests would be counted with those that a test looks at.
+    given = {"locator": False, "sync": False} | settings
     made = Settings.load(port=0, auth="none", redis_prefix=valkey.keys.prefix, **given)
     async with running_broker(made, redis_url=valkey.url, secret=secret) as running:
         for manager in managers:

@@ -18,7 +18,7 @@ from broker.core.query_parser import parse_search
 from broker.core.references import named_by
 from broker.core.translation import Dialogue
 from broker.core.write_meta import localised
-from broker.errors import Issue, ManagerError, RefusedError, RequestError
+from broker.errors import Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.desk import WANTED, Desk, changed, known_person, subject_of
 from broker.federation.writing.evidence import content_digest
@@ -226,16 +226,15 @@ class CreateService:
             status, stated = sent.answer.status, dict(sent.answer.headers)
         try:
             entry = await self._entry(asked.type, sent, target, context, aliases)
-        except ManagerError:
+            await desk.federation.remember(aliases)
+        except (ManagerError, StoreError):
             raise unknown(target) from None  # it was written; the settler learns what
-        await desk.federation.remember(aliases)
-        if asked.type != "CareTeam":
-            await desk.sending.finish(sent)
-        elif await desk.learnt(entry, patient):
-            await desk.sending.finish(
-                sent, Marker(entry.public_id, target.slug), changed(target, entry, Operation.CREATED)
-            )
-        return self._answer(entry, status, stated, asked, context)
+        answer = self._answer(entry, status, stated, asked, context)
+        is_circle = asked.type == "CareTeam"
+        if (not is_circle or await desk.learnt(entry, patient)) and await desk.kept(asked.replay, answer):
+            marker = Marker(entry.public_id, target.slug) if is_circle else None
+            await desk.sending.finish(sent, marker, changed(target, entry, Operation.CREATED))
+        return answer
 
     async def _entry(
         self, resource_type: str, sent: Sent, target: Target, context: RequestContext, aliases: dict[str, str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,14 @@ from broker.federation.mirroring import Mirroring
 from broker.federation.read import ReadService
 from broker.federation.writing.claims import Claims
 from broker.federation.writing.evidence import Evidence
-from broker.federation.writing.records import Person, Target, stated_identifiers, usable
+from broker.federation.writing.records import (
+    Person,
+    Replay,
+    Target,
+    WriteAnswer,
+    stated_identifiers,
+    usable,
+)
 from broker.federation.writing.sending import Learn, Sending
 from broker.federation.writing.uniqueness import Uniqueness
 from broker.ports import ManagerAnswer
@@ -32,7 +39,7 @@ WANTED = {"Prefer": "return=representation", "Content-Type": "application/fhir+j
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The tools of every write. `default_home`: where what nothing decides goes."""
+    """The tools of every write. `keep` an answer for its Idempotency-Key. `default_home`: where what nothing decides goes."""
 
     federation: Federation
     reads: ReadService
@@ -42,6 +49,7 @@ class Desk:
     evidence: Evidence
     mirroring: Mirroring
     learn: Learn
+    keep: Callable[[Replay, WriteAnswer], Awaitable[bool]]
     default_home: str | None = None
 
     @property
@@ -126,6 +134,11 @@ class Desk:
         if isinstance(entry, ManagerAnswer):
             raise RequestError("write.unknown", slug=target.slug, name="", region="")
         return entry
+
+    async def kept(self, replay: Replay | None, answer: WriteAnswer) -> bool:
+        """Keep the answer for its Idempotency-Key, before the intent is cleared. False where it could not be kept: then the
+        intent stays, and the settler keeps it."""
+        return replay is None or await self.keep(replay, answer)
 
     async def learnt(self, circle: Entry, patient: Entry | None) -> bool:
         """Tell the index. False where it could not be told: then the intent stays, and the settler tells it."""

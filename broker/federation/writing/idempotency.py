@@ -96,14 +96,17 @@ class Idempotency:
             await self._abandon(name, owner)
         return answer
 
-    async def keep(self, replay: Replay, answer: WriteAnswer) -> None:
-        """Keep an answer for a day. Where the store is out the key stays taken: better refused than written twice."""
+    async def keep(self, replay: Replay, answer: WriteAnswer) -> bool:
+        """Keep an answer for a day. False where the store is out: the key stays taken for a while, rather refused than
+        written twice."""
         headers = {name: value for name, value in answer.headers.items() if name in _KEPT}
         blob = self.sealer.seal(_PURPOSE, _encode(_Kept(answer.status, answer.body, headers)))
         try:
             await self.store.finish(replay.key, replay.owner, blob, seconds=DAY)
         except StoreError:
             _log.warning("an answer could not be kept for its Idempotency-Key")
+            return False
+        return True
 
     async def hold_on(self, replay: Replay) -> None:
         """Nobody knows yet: the key stays taken for a day, or until it is known."""

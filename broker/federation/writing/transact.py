@@ -30,7 +30,7 @@ from broker.core.transaction_inward import InwardTransaction, inward_transaction
 from broker.core.transaction_model import Transaction, TransactionEntry, TransactionPlan
 from broker.core.transaction_plan import plan_transaction
 from broker.core.translation import Dialogue
-from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
+from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, person_of
 from broker.federation.writing.evidence import Found, content_digest
@@ -238,11 +238,9 @@ class TransactionService:
         try:
             written = await self._written(run, sent, intent, inner)
             known, changes = await self._told(run, written)
-        except ManagerError:
+            await desk.federation.remember(run.aliases)
+        except (ManagerError, StoreError):
             raise unknown(run.target) from None  # it was done; the settler learns what
-        await desk.federation.remember(run.aliases)
-        if known:
-            await desk.sending.finish(sent, _marker(run, written), changes)
         body = write_transaction_answer(
             written,
             desk.public_base,
@@ -250,7 +248,10 @@ class TransactionService:
             warnings=run.transaction.warnings,
             language=run.context.language,
         )
-        return WriteAnswer(200, body)
+        answer = WriteAnswer(200, body)
+        if known and await desk.kept(intent.replay, answer):
+            await desk.sending.finish(sent, _marker(run, written), changes)
+        return answer
 
     async def _written(
         self, run: _Run, sent: Sent, intent: Intent, inner: InwardTransaction

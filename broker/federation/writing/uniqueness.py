@@ -1,10 +1,10 @@
 """One circle per person across the whole federation (federation, section 4; the profile of cds-ihe-careteam).
 
 No single manager can keep this rule, and no conditional create can: two managers may be asked at the same instant. So a
-creation first takes the person (`claims`), then looks: at the index for managers of which it holds everything, at the
-managers themselves for all others. The look is the federation's own search, so it knows of replicas, of lacks that must be
-bridged, and of who did not answer. Whoever cannot be asked might hold a circle: then it is not created, unless the client
-takes the risk.
+creation first takes the person (`claims`), then looks. Where the index holds everything of everybody, and nobody has a
+circle, that is all. Else the look is the federation's own search, at the index for managers of which it holds everything, at
+the managers themselves for all others: it knows of replicas, of lacks that must be bridged, and of who did not answer.
+Whoever cannot be asked might hold a circle: then it is not created, unless the client takes the risk.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from broker.federation.locating import LocatorGuide
 from broker.federation.search import SearchService
 from broker.federation.writing.claims import Claims
 from broker.federation.writing.records import Claim, Marker, Person, seal_marker
-from registry.locator_model import CoverageState, Identifier
+from registry.locator_model import Coverage, CoverageState, Identifier
 from registry.model import Gestionnaire, Status
 
 _NOT_A_CIRCLE = "entered-in-error"
@@ -94,6 +94,8 @@ class Uniqueness:
             return
 
     async def _check(self, person: Person, context: RequestContext, except_for: str | None) -> None:
+        if await self._surely_nobody(person):
+            return
         looks = await asyncio.gather(*(self.searched(query, context) for query in self._queries(person)))
         held, unsure = await self._suspended(person.identifiers)
         for one in looks:
@@ -105,6 +107,23 @@ class Uniqueness:
             raise self.second_circle(_marker(others, self.federation.options.public_base, origins))
         if look.unsure and not context.preferences.accept_risk:
             raise RefusedError("write.uniqueness-unsure", [Issue("write.uniqueness-unsure"), *look.unsure])
+
+    async def _surely_nobody(self, person: Person) -> bool:
+        """Whether the index alone can say that there is no such circle: it holds everything of everybody who might have one.
+
+        Of the suspended, whose coverage grows old, what it held last counts, as in `_suspended`.
+        """
+        if self.guide is None or not person.identifiers:
+            return False
+        found = await self.guide.holders(person.identifiers, person.circle)
+        if found is None or any(found.persons.values()) or any(found.circles.values()):
+            return False
+        fresh = self.guide.covered(found.coverage)
+        managers = [one.gestionnaire for one in self.federation.managers.all()]
+        return any(one.status is Status.ACTIVE for one in managers) and all(
+            one.id in fresh or (one.status is Status.SUSPENDED and _was_covered(found.coverage.get(one.id)))
+            for one in managers
+        )
 
     def second_circle(self, marker: Marker) -> SecondCircleError:
         return SecondCircleError(marker, self.federation.options.public_base)
@@ -162,8 +181,12 @@ class Uniqueness:
         slugs = {one.id: one for one in suspended}
         pointers = [p for each in found.persons.values() for p in each if p.manager in slugs]
         circles = [_pointed(slugs[p.manager], p.circle_id, replica=p.replica) for p in pointers]
-        covered = {slug for slug, one in found.coverage.items() if one.state is CoverageState.COMPLETE}
+        covered = {slug for slug, one in found.coverage.items() if _was_covered(one)}
         return circles, [issue for issue in unknown if issue.params["slug"] not in covered]
+
+
+def _was_covered(coverage: Coverage | None) -> bool:
+    return coverage is not None and coverage.state is CoverageState.COMPLETE
 
 
 def _query(name: str, values: str) -> SearchQuery:

@@ -18,7 +18,7 @@ from broker.core.dedup import is_replica
 from broker.core.entry import Entry
 from broker.core.manager_failure import failed
 from broker.core.write_meta import localised
-from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError
+from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, known_person, subject_of
 from broker.federation.writing.evidence import content_digest
@@ -135,13 +135,10 @@ class UpdateService:
             else:
                 raise failed(target.calls.manager, FailureKind.INVALID)
             known = await self._told(entry, patient, target, context)
-        except ManagerError:
+            await desk.federation.remember(aliases)
+        except (ManagerError, StoreError):
             raise unknown(target) from None  # it was written; the settler learns what
-        await desk.federation.remember(aliases)
-        if known:
-            marker = Marker(entry.public_id, target.slug) if sent.claim.names else None
-            await desk.sending.finish(sent, marker, changed(target, entry, Operation.UPDATED))
-        return written(
+        answer = written(
             entry,
             status=200,
             public_base=desk.public_base,
@@ -150,6 +147,10 @@ class UpdateService:
             context=context,
             update=True,
         )
+        if known and await desk.kept(asked.replay, answer):
+            marker = Marker(entry.public_id, target.slug) if sent.claim.names else None
+            await desk.sending.finish(sent, marker, changed(target, entry, Operation.UPDATED))
+        return answer
 
     async def _told(
         self, entry: Entry, patient: Entry | None, target: Target, context: RequestContext

@@ -53,6 +53,11 @@ async def held(locator: RedisLocator, who: Identifier = ALICE) -> set[str]:
     return set((await locator.holders([who], [])).persons[who])
 
 
+async def calls(client: Any, command: str) -> int:
+    stats = await client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+
 async def keys_of(client: Any, keys: RedisKeys) -> set[str]:
     return {key.decode() async for key in client.scan_iter(f"{keys.prefix}:*")}
 
@@ -159,11 +164,18 @@ async def test_a_store_that_is_emptied_while_somebody_learns_is_learnt_to_again(
                 await client.flushall()
             return answers
 
-    locator._document._wire = wire = Flushing(client)
-    locator._document._view = None
-    await locator.learn([seen()])
-    assert wire.flushed
-    assert await held(locator) == {"bre"}
+        async def write(self, told: Any) -> Any:
+            if not self.flushed:
+                self.flushed = True
+                await client.flushall()
+            return await super().write(told)
+
+    for sightings in ([seen()], [seen(), seen(circle_id="2")]):  # in one step, and in several
+        locator._document._wire = wire = Flushing(client)
+        locator._document._view = None
+        await locator.learn(sightings)
+        assert wire.flushed
+        assert await held(locator) == {"bre"}
     await client.aclose()
 
 
@@ -238,6 +250,20 @@ async def test_a_look_up_is_one_round_trip(client: Any, valkey: Valkey) -> None:
     await locator.holders([ALICE, ("urn:x", "1")], [CIRCLE])
     after = (await client.info("stats"))["total_commands_processed"]
     assert after - before == 2, "one MGET, and the INFO before it"
+
+
+async def test_a_new_circle_is_learnt_in_one_round_trip_a_known_one_in_two(
+    client: Any, valkey: Valkey
+) -> None:
+    locator = RedisLocator(client, SystemClock(), SECRET, expected=1, keys=valkey.keys)
+    await locator.learn([seen()])
+    for sighting, exchanges in (
+        (seen(circle_id="2", who=("urn:c", "2"), persons=()), 1),
+        (seen(version="2"), 2),
+    ):
+        before = await calls(client, "evalsha")
+        await locator.learn([sighting])
+        assert await calls(client, "evalsha") - before == exchanges
 
 
 async def test_too_much_is_refused_rather_than_kept_in_part(client: Any, valkey: Valkey) -> None:

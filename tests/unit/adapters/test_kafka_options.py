@@ -50,11 +50,11 @@ def test_sasl_tells_user_and_password() -> None:
         ),
         (
             KafkaOptions(bootstrap="one", security_protocol="SSL", cafile=Path("/none")),
-            "CDS_KAFKA_SSL_CAFILE",
+            "CDS_KAFKA_TLS_CA",
         ),
         (
             KafkaOptions(bootstrap="one", security_protocol="SSL", cafile=Path(__file__)),
-            "CDS_KAFKA_SSL_CAFILE",
+            "CDS_KAFKA_TLS_CA",
         ),
     ],
 )

@@ -69,6 +69,7 @@ class World:
         evidence = Evidence(federation)
         options = SendingOptions(deadline=DEADLINE, settle=SETTLE)
         self.sending = Sending(self.log, evidence, sealer, self.clock, options)
+        self.idempotency = Idempotency(self.store, sealer, self.clock, hold=60.0)
         desk = Desk(
             federation=federation,
             reads=ReadService(federation),
@@ -78,12 +79,12 @@ class World:
             evidence=evidence,
             mirroring=cast("Any", None),
             learn=self.learn,
+            keep=self.idempotency.keep,
         )
         self.target = Target(
             ManagerCalls(MANAGER, Skills(post_search=True), self.manager),
             federation.origins.of(MANAGER),
         )
-        self.idempotency = Idempotency(self.store, sealer, self.clock, hold=60.0)
         self.settler = Settler(desk, self.idempotency, self.clock, via="1.1 test", every=SETTLE)
 
     # The registry of managers, as the federation sees it.

@@ -10,7 +10,7 @@ import pytest
 
 from broker.errors import StoreError
 from registry.redis_connection import connect
-from registry.redis_reader import SharedReader
+from registry.redis_shared import SharedConnection
 from tests.support.valkey import Valkey, ValkeyServer
 
 
@@ -29,7 +29,7 @@ async def calls(client: Any, command: str = "mget") -> int:
 async def test_each_has_its_own_values_in_the_order_of_its_keys(client: Any, valkey: Valkey) -> None:
     name = valkey.keys.prefix
     await client.mset({f"{name}{number}": str(number) for number in range(40)})
-    reader = SharedReader(client)
+    reader = SharedConnection(client)
     asked = [[f"{name}{number}", f"{name}0", f"{name}none", f"{name}{number}"] for number in range(40)]
     before = await calls(client)
     answers = await asyncio.gather(*(reader.read(keys) for keys in asked))
@@ -40,7 +40,7 @@ async def test_each_has_its_own_values_in_the_order_of_its_keys(client: Any, val
 async def test_whoever_leaves_takes_nobody_along(client: Any, valkey: Valkey) -> None:
     key = valkey.keys.prefix
     await client.set(key, "here")
-    reader = SharedReader(client)
+    reader = SharedConnection(client)
     impatient = asyncio.create_task(reader.read([key]))
     await asyncio.sleep(0)
     patient = asyncio.create_task(reader.read([key]))
@@ -55,7 +55,7 @@ async def test_whoever_leaves_takes_nobody_along(client: Any, valkey: Valkey) ->
 async def test_a_connection_that_the_server_closed_costs_no_failure(client: Any, valkey: Valkey) -> None:
     key = valkey.keys.prefix
     await client.set(key, "here")
-    reader = SharedReader(client)
+    reader = SharedConnection(client)
     assert await reader.read([key]) == [b"here"]
     await client.client_kill_filter(_type="normal", skipme=True)
     assert await reader.read([key]) == [b"here"]
@@ -63,7 +63,7 @@ async def test_a_connection_that_the_server_closed_costs_no_failure(client: Any,
 
 async def test_a_server_that_is_gone_is_said_to_everybody_and_found_again(own_valkey: ValkeyServer) -> None:
     client: Any = connect(own_valkey.url, timeout=0.5)
-    reader = SharedReader(client)
+    reader = SharedConnection(client)
     await client.set("key", "here")
     assert await reader.read(["key"]) == [b"here"]
     own_valkey.kill()
@@ -77,7 +77,7 @@ async def test_a_server_that_is_gone_is_said_to_everybody_and_found_again(own_va
 
 async def test_a_server_that_does_not_answer_holds_nobody_for_good(own_valkey: ValkeyServer) -> None:
     client: Any = connect(own_valkey.url, timeout=0.3)
-    reader = SharedReader(client)
+    reader = SharedConnection(client)
     await reader.read(["key"])
     other: Any = connect(own_valkey.url)
     await other.client_pause(1000, all=True)
