@@ -193,7 +193,17 @@ async def running_broker(
         stack.push_async_callback(writing.detached.aclose)
         changes = None
         if settings.sync:
-            told = ChangesParts(redis, keys, known_secrets, clock, managers, federation, reads)
+            told = ChangesParts(
+                redis,
+                keys,
+                known_secrets,
+                clock,
+                managers,
+                federation,
+                reads,
+                guard.unjudged(),
+                None if locating is None else locating.guide.locator,
+            )
             changes = await Changes.wired(settings, told, stack)
         rooms: list[Room] = [writing.figures()]
         rooms += [] if locating is None else [locating.figures()]

@@ -58,7 +58,10 @@ class RedisOutbox:
         for start in range(0, len(circle_ids), _AT_ONCE):
             keys, made = circle_arguments(manager, circle_ids[start : start + _AT_ONCE], self._keys)
             now, *found = await _NUMBERS.run(self._client, keys, made)
-            told += [Numbered(int(one) if one else int(now) - 1, known=bool(one)) for one in found]
+            told += [
+                Numbered(int(number) if number else int(now) - 1, bool(number), int(version))
+                for number, version in zip(found[::2], found[1::2], strict=True)
+            ]
         return told
 
     async def lead(self, node: str, *, seconds: float) -> int | None:

@@ -107,14 +107,18 @@ return told
 )
 
 # KEYS: buckets · ARGV: for each circle, which bucket (1 for the first) and its field.
-# Answers the present instant (ms), and for each its number or ''.
+# Answers the present instant (ms), and for each its number, or '', and the version that was told last, or 0.
 NUMBERS = (
     _NOW
     + """
 local told = {string.format('%.0f', now)}
 for i = 1, #ARGV, 2 do
   local packed = redis.call('HGET', KEYS[tonumber(ARGV[i])], ARGV[i + 1])
-  told[#told + 1] = packed and string.format('%.0f', (struct.unpack('>I6', packed))) or ''
+  local number, version = '', 0
+  if packed then number = string.format('%.0f', (struct.unpack('>I6', packed))) end
+  if packed and #packed > 13 then version = struct.unpack('>I6', packed, 14) end
+  told[#told + 1] = number
+  told[#told + 1] = string.format('%.0f', version)
 end
 return told
 """

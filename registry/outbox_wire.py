@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from broker.core.change_event import Operation
 from broker.core.fhir_dates import date_range
-from registry.outbox_model import CircleChange, Waiting
+from registry.outbox_model import CircleChange, Waiting, version_number
 from registry.redis_keys import RedisKeys
 
 BUCKETS = 4096
 """Hashes of one manager. Each stays packed up to some hundred circles (`hash-max-listpack-entries`)."""
 
-_OPAQUE = 1 << 47
 _MOST_MILLISECONDS = 1 << 47
 
 
@@ -61,15 +60,6 @@ def milliseconds(at: str | None) -> int:
     found = None if at is None else date_range(at)
     instant = 0 if found is None else int(found.low // 1000)
     return instant if 0 < instant < _MOST_MILLISECONDS else 0
-
-
-def version_number(version: str | None) -> int:
-    """One more than the number that it is; from 2^47 on, a digest of one that is none; 0 for no version."""
-    if not version:
-        return 0
-    if version.isascii() and version.isdecimal() and len(version) < 15 and str(int(version)) == version:
-        return int(version) + 1
-    return _OPAQUE | int.from_bytes(hashlib.blake2b(version.encode(), digest_size=6).digest()) >> 1
 
 
 def waiting(now: int, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Waiting]:

@@ -149,6 +149,11 @@ def _leaf(annotation: Any) -> tuple[Any, bool, tuple[str, ...]]:
     return annotation, many, tuple(marks)
 
 
+def marks_of(annotation: Any) -> tuple[str, ...]:
+    """The names of the marks that say what primitive an annotation is about: `Code`, `DateTime`."""
+    return _leaf(annotation)[2]
+
+
 def _mark(argument: Any) -> str:
     return argument.__name__ if isinstance(argument, type) else type(argument).__name__
 

@@ -1543,6 +1543,13 @@ MESSAGES: Mapping[str, Message] = {
         "Extension {extension} holds a positive integer.",
     ),
     # --- synchronisation: why an event was put aside
+    "sync.no-subscription": Message(
+        409,
+        "error",
+        "conflict",
+        "Le gestionnaire {slug} n'a pas de Subscription active sur un sujet.",
+        "Manager {slug} has no active Subscription on a topic.",
+    ),
     "sync.poison-headers": Message(
         422,
         "error",

@@ -34,8 +34,12 @@ def check_resource(resource: dict[str, Any], *, path: str | None = None) -> list
 def rule_issues(resource: Mapping[str, Any], type_name: str, start: str, told: frozenset[str]) -> list[Issue]:
     """The broken rules of a type, but for places `told` already, and what is inside them."""
     issues = []
+    contexts: dict[str, list[tuple[Mapping[str, Any], str]]] = {}
     for rule in RULES.get(type_name, ()):
-        for element, where in elements_at(resource, rule.context, start):
+        elements = contexts.get(rule.context)
+        if elements is None:
+            elements = contexts[rule.context] = list(elements_at(resource, rule.context, start))
+        for element, where in elements:
             for suffix in rule.broken(element, rule.member, resource):
                 place = f"{where}.{rule.member}{suffix}" if rule.member else where
                 if not is_covered(place, told):

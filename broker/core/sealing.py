@@ -39,6 +39,9 @@ class Sealer:
 
     secrets: Sequence[bytes] = field(repr=False)
     random: Callable[[], bytes] = field(default=_drawn, repr=False)
+    _keys: dict[tuple[bytes, str, str], bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.secrets or not all(self.secrets):
@@ -47,19 +50,19 @@ class Sealer:
 
     def digest(self, purpose: str, message: bytes) -> bytes:
         """Under the present secret: for what is looked up soon or never."""
-        return _digest(self.secrets[0], purpose, message)
+        return self._digest(self.secrets[0], purpose, message)
 
     def digests(self, purpose: str, message: bytes) -> tuple[bytes, ...]:
         """Under each secret, the present one first: for what all nodes must agree on, also amid a rotation."""
-        return tuple(_digest(secret, purpose, message) for secret in self.secrets)
+        return tuple([self._digest(secret, purpose, message) for secret in self.secrets])
 
     def seal(self, purpose: str, data: bytes, *, context: bytes = b"") -> bytes:
         """`context` (where it lies, whose it is) is not kept: it must be the same when it is opened."""
         salt_and_nonce = self.random()[: _SALT + _NONCE]
         salt, nonce = salt_and_nonce[:_SALT], salt_and_nonce[_SALT:]
         secret = self.secrets[0]
-        sealed = AESGCM(_seal_key(secret, purpose, salt)).encrypt(nonce, data, context)
-        return _key_id(secret) + salt_and_nonce + sealed
+        sealed = AESGCM(self._seal_key(secret, purpose, salt)).encrypt(nonce, data, context)
+        return self._key_id(secret) + salt_and_nonce + sealed
 
     def open(self, purpose: str, sealed: bytes, *, context: bytes = b"") -> bytes | None:
         """None where no secret fits, or it is not what was sealed for that purpose in that context."""
@@ -71,27 +74,28 @@ class Sealer:
             sealed[_KEY_ID + _SALT : _HEAD],
         )
         for secret in self.secrets:
-            if _key_id(secret) != key_id:
+            if self._key_id(secret) != key_id:
                 continue
             try:
-                return AESGCM(_seal_key(secret, purpose, salt)).decrypt(nonce, sealed[_HEAD:], context)
+                return AESGCM(self._seal_key(secret, purpose, salt)).decrypt(nonce, sealed[_HEAD:], context)
             except InvalidTag:
                 continue
         return None
 
+    def _key(self, secret: bytes, use: str, purpose: str) -> bytes:
+        """Purposes are few: what is derived for one is kept."""
+        key = self._keys.get((secret, use, purpose))
+        if key is None:
+            message = f"cds-broker {use} 1\0{purpose}\x01".encode()
+            key = self._keys[secret, use, purpose] = hmac.digest(secret, message, "sha256")
+        return key
 
-def _key(secret: bytes, use: str, purpose: str) -> bytes:
-    return hmac.digest(secret, f"cds-broker {use} 1\0{purpose}\x01".encode(), "sha256")
+    def _key_id(self, secret: bytes) -> bytes:
+        """Public: tells which secret, and nothing about it."""
+        return self._key(secret, "key id", "seal")[:_KEY_ID]
 
+    def _digest(self, secret: bytes, purpose: str, message: bytes) -> bytes:
+        return hmac.digest(self._key(secret, "digest", purpose), message, "sha256")[:DIGEST]
 
-def _key_id(secret: bytes) -> bytes:
-    """Public: tells which secret, and nothing about it."""
-    return _key(secret, "key id", "seal")[:_KEY_ID]
-
-
-def _digest(secret: bytes, purpose: str, message: bytes) -> bytes:
-    return hmac.digest(_key(secret, "digest", purpose), message, "sha256")[:DIGEST]
-
-
-def _seal_key(secret: bytes, purpose: str, salt: bytes) -> bytes:
-    return hmac.digest(_key(secret, "seal", purpose), salt, "sha256")
+    def _seal_key(self, secret: bytes, purpose: str, salt: bytes) -> bytes:
+        return hmac.digest(self._key(secret, "seal", purpose), salt, "sha256")

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from broker.core.element_forms import Form, forms_of, is_resource_type, model_of, reach
 from broker.core.fhir_schema import Kind
 from broker.core.json_form import MAX_FAULTS, Fault, form_faults, tellable
+from broker.core.plain_structure import is_plainly_valid
 
 WRITABLE: Final = (
     "CareTeam",
@@ -44,6 +45,8 @@ def structure_faults(resource: Mapping[str, Any], path: str) -> list[Fault]:
     type_name = resource.get("resourceType")
     if not isinstance(type_name, str) or not is_resource_type(type_name):
         return [Fault("unknown-type", path)]
+    if is_plainly_valid(resource, type_name):
+        return []
     faults = form_faults(resource, type_name, path)
     if len(faults) >= MAX_FAULTS or any(fault.key == "too-deep" for fault in faults):
         return faults  # enough is told; and the models recurse as deep as the tree goes

@@ -23,17 +23,20 @@ def localised(body: bytes, origin: Origin, local_id: str | None) -> bytes:
     """`body` with this id (None: without any, as for a creation), and `meta` without what the broker or the manager adds."""
     places = members(body)
     changes: dict[str, bytes] = {}
+    dropped = {"id"} if local_id is None else set()
     meta = value_of(body, places, "meta")
     if meta is not None:
         changes["meta"] = _meta(meta, origin)
-    dropped = {"id"} if local_id is None else set()
-    if changes.get("meta") == b"{}":
-        dropped.add("meta")
-        del changes["meta"]
+        if changes["meta"] == b"{}":
+            dropped.add("meta")
+        if changes["meta"] in (b"{}", meta):
+            del changes["meta"]
     if local_id is not None:
         changes["id"] = orjson.dumps(local_id)
     replaced = with_values(body, places, changes) if changes else body
-    return _without(replaced, dropped) if dropped else replaced
+    if not any(place.name in dropped for place in places):
+        return replaced
+    return _without(replaced, dropped)
 
 
 def _meta(text: bytes, origin: Origin) -> bytes:

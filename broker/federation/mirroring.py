@@ -76,6 +76,9 @@ class Mirroring:
         `-unavailable`. Also `StoreError`. `body` must be a JSON object.
         """
         origin = self.federation.origins.of(home.gestionnaire)
+        here = inward(body, origin, {})
+        if not here.foreign and not here.unknown:
+            return Mirrored(here.body)
         listed = reference_paths(parsed(body), path=path)
         named = [named_by(text, origin.public_base) for _, text in listed]
         aliases = await self.federation.resolved(one.public_id for one in named if one is not None)

@@ -12,6 +12,7 @@ from broker import __version__
 from broker.gateway.problem import CONTENT_TYPE as PROBLEM_TYPE
 from broker.gateway.problem import PROBLEMS_PATH, Problem, ProblemType
 from broker.sync.service import ConflictList, LocatorStatus, ManagerInLocator
+from broker.sync.sync_service import BootstrapStatus, SubscriberStatus, SyncStatus
 from registry.model import REGIONS, Gestionnaire, Registered, Status
 
 COLLECTION: Final = "/registry/gestionnaires"
@@ -19,6 +20,7 @@ ONE: Final = COLLECTION + "/{id}"
 OPENAPI_PATH: Final = "/registry/openapi.json"
 PLAN_PATH: Final = "/registry/plan"
 LOCATOR: Final = "/registry/locator"
+SYNC: Final = "/registry/synchronisation"
 
 
 class GestionnaireList(msgspec.Struct, frozen=True):
@@ -236,6 +238,28 @@ LOCATOR_OPERATIONS: Final = (
 )
 """Served by `broker.gateway.locator_api`."""
 
+SYNC_OPERATIONS: Final = (
+    Operation(
+        "sync_status",
+        "GET",
+        SYNC,
+        "Montrer où en est la synchronisation / Show how synchronisation is doing",
+        200,
+        SyncStatus,
+        errors=(503,),
+    ),
+    Operation(
+        "sync_bootstrap",
+        "POST",
+        SYNC + "/{id}/bootstrap",
+        "Renvoyer l'état présent à un abonné / Send the present state to a subscriber again",
+        202,
+        tuple[BootstrapStatus, ...],
+        errors=(404, 409, 503),
+    ),
+)
+"""Served by `broker.gateway.sync_api`."""
+
 
 def openapi_document() -> dict[str, Any]:
     """OpenAPI 3.1 for all operations; the schemas are those of the structs that the code encodes."""
@@ -248,12 +272,15 @@ def openapi_document() -> dict[str, Any]:
         LocatorStatus,
         ManagerInLocator,
         ConflictList,
+        SyncStatus,
+        SubscriberStatus,
+        BootstrapStatus,
         Problem,
         ProblemType,
     ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*OPERATIONS, PLAN, *LOCATOR_OPERATIONS):
+    for operation in (*OPERATIONS, PLAN, *LOCATOR_OPERATIONS, *SYNC_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",

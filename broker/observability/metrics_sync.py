@@ -38,13 +38,14 @@ class PublishLatency:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyncFigures:
-    """`queues`: of rest-hooks, by subscription. `subscriptions`: how many, by status."""
+    """`queues`: of rest-hooks, by subscription. `subscriptions`: how many, by status; `bootstraps`: by state."""
 
     watch: SyncWatch
     publisher: Publisher
     hooks: HookFigures
     queues: Mapping[str, QueueState]
     subscriptions: Callable[[], Mapping[str, int]]
+    bootstraps: Callable[[], Mapping[str, int]]
     latency: PublishLatency
 
     def collect(self) -> Iterator[Metric]:
@@ -102,7 +103,12 @@ class SyncFigures:
         status = GaugeMetricFamily("cds_subscriptions", "Subscriptions", labels=["status"])
         for name, count in self.subscriptions().items():
             status.add_metric([name], count)
-        yield from (behind, late, letters, status)
+        newcomers = GaugeMetricFamily(
+            "cds_bootstraps", "Subscriptions and managers: the present state is sent", labels=["state"]
+        )
+        for name, count in self.bootstraps().items():
+            newcomers.add_metric([name], count)
+        yield from (behind, late, letters, status, newcomers)
 
     def _hooks(self) -> Iterator[Metric]:
         states = self.queues.values()

@@ -194,6 +194,8 @@ class Drain:
         part = line.part()
         changes = [self.homes.stated(one) for one, _ in part]
         last = changes[-1]
+        if not await self.routing.is_awaited():
+            return Parcel(line, self._notifications(line, changes), part)
         found: Content | Absence | None = None
         if last.operation is not Operation.DELETED:
             found = await self._fetched(line, last)

@@ -52,6 +52,10 @@ class Destinations:
 class ChangeRouting(Protocol):
     """What the publisher asks. Every method may raise `StoreError`: then all of it is to be done again."""
 
+    async def is_awaited(self) -> bool:
+        """Whether anybody has subscribed to anything: else no circle need be read."""
+        ...
+
     async def route(self, change: Change, circle: Entry | None, actors: Sequence[Entry] = ()) -> Destinations:
         """`circle` and `actors`: as they are now; None for a deletion. A circle that cannot be read must wait.
 
@@ -99,6 +103,10 @@ class ChangeRouter:
         self._public_base = public_base.rstrip("/")
         self._bounds = bounds or QueueBounds()
         self.matched = 0
+
+    async def is_awaited(self) -> bool:
+        await self._view.ensure()
+        return self._view.count > 0
 
     async def route(self, change: Change, circle: Entry | None, actors: Sequence[Entry] = ()) -> Destinations:
         if change.operation is Operation.DELETED:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from broker.core.change_event import Operation
 from broker.errors import StoreError
 from broker.ports import Clock
-from registry.outbox_model import Circle, CircleChange, Numbered, OutboxState, Waiting
-from registry.outbox_wire import milliseconds, version_number
+from registry.outbox_model import Circle, CircleChange, Numbered, OutboxState, Waiting, version_number
+from registry.outbox_wire import milliseconds
 from tests.support.fake_stores import ManualClock
 
 _OPAQUE = 1 << 47
@@ -117,7 +117,10 @@ class FakeOutbox:
         self._called("numbers")
         found = [self._known.get((manager, one)) for one in circle_ids]
         unknown = Numbered(int(self._now * 1000) - 1, False)
-        return [unknown if one is None else Numbered(one.sequence, True) for one in found]
+        return [
+            unknown if one is None else Numbered(one.sequence, True, one.versions[0] if one.versions else 0)
+            for one in found
+        ]
 
     async def lead(self, node: str, *, seconds: float) -> int | None:
         self._called("lead")

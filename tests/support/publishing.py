@@ -138,8 +138,12 @@ class FakeRouting:
 
     destinations: Destinations = field(default_factory=lambda: Destinations({"occ": ContentLevel.FULL}))
     down: bool = False
+    awaited: bool = True
     settled: list[str] = field(default_factory=list)
     handed: list[str] = field(default_factory=list)
+
+    async def is_awaited(self) -> bool:
+        return self.awaited
 
     async def route(self, change: Change, circle: Entry | None, actors: Sequence[Entry] = ()) -> Destinations:
         if self.down:

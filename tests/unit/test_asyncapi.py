@@ -124,7 +124,7 @@ def test_the_headers(told: Any, tombstone: bool) -> None:
     rule = schema("headers")
     check(headers, rule)
     assert set(headers) <= set(rule["properties"])
-    assert set(rule["properties"]) - set(rule["required"]) == {"ce_time", "content-type"}
+    assert set(rule["properties"]) - set(rule["required"]) == {"ce_time", "ce_reason", "content-type"}
     assert rule["properties"]["ce_dataschema"]["const"] == SCHEMA
     if told == change():
         assert set(headers) == set(rule["properties"])

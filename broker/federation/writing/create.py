@@ -88,10 +88,10 @@ class CreateService:
     async def _departments(
         self, content: dict[str, Any], patient: Entry | None, context: RequestContext
     ) -> Sequence[str]:
-        """Of the person's address, then of the organisations that manage the circle. Only asked where it matters: a circle
-        with a Patient of ours belongs where that is."""
+        """Of the organisations that manage the circle. Only asked where it matters: a circle with a Patient of ours belongs
+        where that is."""
         if patient is not None:
-            return departments_of(json_text.tree(patient.raw))
+            return ()
         found: list[str] = []
         for one in content.get("managingOrganization") or ():
             reference = one.get("reference") if isinstance(one, dict) else None

@@ -39,7 +39,7 @@ WANTED = {"Prefer": "return=representation", "Content-Type": "application/fhir+j
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The tools of every write. `keep` an answer for its Idempotency-Key. `default_home`: where what nothing decides goes."""
+    """The tools of every write. `keep`: an answer, for its Idempotency-Key. `default_home`: where undecided ones go."""
 
     federation: Federation
     reads: ReadService

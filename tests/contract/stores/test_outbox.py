@@ -419,6 +419,45 @@ async def test_nothing_written_tells_nothing(boxes: Boxes) -> None:
     assert await boxes.changes() == []
 
 
+# --- numbers
+
+
+async def test_the_number_of_a_circle_as_it_is_now(boxes: Boxes) -> None:
+    first = await boxes.box.enqueue(change("1", BEFORE, operation=CREATED))
+    await boxes.box.enqueue(change("v-2", NOW, circle="13"))
+    assert first is not None
+    one, two, none = await boxes.other.numbers("bre", ["12", "13", "14"])
+    assert (one.number, one.known, two.known, none.known) == (first, True, True, False)
+    assert one.of("1") == one.of("2") == first  # it holds the change, or more
+    assert one.of("0") == one.of(None) == one.of("w") == first - 1
+    assert (two.of("v-2"), two.of("v-3"), two.of("9")) == (two.number, two.number - 1, two.number - 1)
+    assert none.of("1") == none.number
+    assert len(await boxes.waiting()) == 2
+    await boxes.box.enqueue(change("2"))
+    (again,) = await boxes.box.numbers("bre", ["12"])
+    assert again.number == first + 1
+    assert not one.is_still(again)
+    assert one.is_still(one)
+
+
+async def test_an_unknown_circle_has_a_number_below_its_first_change(boxes: Boxes) -> None:
+    (before,) = await boxes.box.numbers("bre", ["12"])
+    (still,) = await boxes.box.numbers("bre", ["12"])
+    assert before.is_still(still)
+    number = await boxes.box.enqueue(change("1", operation=CREATED))
+    assert number is not None
+    assert number > before.number
+    (after,) = await boxes.box.numbers("bre", ["12"])
+    assert not before.is_still(after)
+    assert await boxes.box.numbers("bre", []) == []
+
+
+async def test_many_numbers_in_one_call(boxes: Boxes) -> None:
+    told = {str(one): await boxes.box.enqueue(change("1", circle=str(one))) for one in range(450)}
+    found = await boxes.box.numbers("bre", list(told))
+    assert [one.number for one in found] == list(told.values())
+
+
 # --- faults
 
 
@@ -437,6 +476,7 @@ async def test_a_store_that_is_out_says_so() -> None:
         for call in (
             box.enqueue(change("1")),
             box.enqueue_many([change("1")], since=NOW),
+            box.numbers("bre", ["1"]),
             box.lead("one", seconds=1),
             box.peek(1, after=None, limit=1),
             box.remove(1, ["1-1"]),

@@ -66,6 +66,16 @@ async def test_nobody_subscribed_everybody_entitled_is_told(press: Press) -> Non
     assert [record.topic for record in press.log.records] == [NOTIFICATIONS]
 
 
+async def test_where_nobody_has_subscribed_no_circle_is_read(press: Press) -> None:
+    press.routing.awaited = False
+    await press.outbox.enqueue(change(1))
+    await press.outbox.enqueue(change(2, operation=DELETED))
+    async with press.running():
+        await press.empty()
+    assert [record.topic for record in press.log.records] == [NOTIFICATIONS] * 2
+    assert press.homes.asked == []
+
+
 async def test_who_asked_for_ids_gets_ids(press: Press) -> None:
     press.routing.destinations = Destinations({"occ": ContentLevel.ID_ONLY, "idf": ContentLevel.FULL})
     await press.outbox.enqueue(change(1))
