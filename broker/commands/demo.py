@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.commands.api_client import DEFAULT_URL
-from broker.commands.demo_cast import CAST, REPLICATED, REVISED, TWICE
+from broker.commands.demo_cast import CAST, FOLLOWED, REPLICATED, REVISED, TWICE
 from broker.commands.demo_check import check_everything
 from broker.commands.demo_federation import Demo, running_demo
 from broker.commands.demo_held import Resource, ins_of_subject, made_public, read_held
+from broker.commands.demo_sync import sync_suggestions, working_agent
 from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from broker.commands.log_lines import log_to_stderr
 from broker.commands.terminal import FAILED, run, said
@@ -52,13 +53,17 @@ async def _until_interrupted(
 
     async def whole() -> int:
         checking = show is _checked
-        async with running_demo(
-            managers,
-            port=port,
-            tell=tell,
-            deadline=_CHECK_DEADLINE if checking else None,
-            probe_interval=_CHECK_PROBES if checking else None,
-        ) as running:
+        async with (
+            running_demo(
+                managers,
+                port=port,
+                tell=tell,
+                deadline=_CHECK_DEADLINE if checking else None,
+                probe_interval=_CHECK_PROBES if checking else None,
+            ) as running,
+            # The second region has an agent, as it would run one at home.
+            working_agent(running.settings, running.redis_url, running.managers[1]),
+        ):
             return await show(running, console)
 
     loop = asyncio.get_running_loop()
@@ -91,10 +96,11 @@ async def _shown(running: Demo, console: Console) -> int:
     home = running.managers[0]
     persons = [ins_of_subject(held[home.slug], circle) for circle in ("cercle-4", TWICE, REPLICATED)]
     circles = held[home.slug]["CareTeam"]
-    writes = writing_suggestions(
-        running, _bodies(running, circles[JOINED]), circles[REVISED]["meta"]["versionId"]
-    )
-    for (fr, en), command in [*_suggestions(running, persons), *writes]:
+    directory = _bodies(running, circles[JOINED])
+    writes = writing_suggestions(running, directory, circles[REVISED]["meta"]["versionId"])
+    first = circles[FOLLOWED]["identifier"][0]
+    sync = sync_suggestions(running, directory, f"{first['system']}|{first['value']}")
+    for (fr, en), command in [*_suggestions(running, persons), *writes, *sync]:
         console.print(f"\n# {said(fr, en)}", markup=False, style="bold", soft_wrap=True)
         console.print(command, markup=False, soft_wrap=True)
     console.print()

@@ -88,6 +88,9 @@ REPLICATED = "cercle-1"
 TWICE = "cercle-3"
 """The first manager's circle whose person has another one at the second manager."""
 
+FOLLOWED = "cercle-6"
+"""The first manager's circle whose replica is looked at once a region has subscribed."""
+
 REVISED = "cercle-2"
 """The circle that has a second version at every manager."""
 

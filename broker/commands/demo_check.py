@@ -14,6 +14,7 @@ from adapters.clock import SystemClock
 from broker.commands import demo_checks_faults as faults
 from broker.commands import demo_checks_read as reading
 from broker.commands import demo_checks_search as searching
+from broker.commands import demo_checks_sync as syncing
 from broker.commands import demo_checks_write as writing
 from broker.commands.demo_federation import Demo
 from broker.commands.demo_held import read_held
@@ -67,6 +68,9 @@ CHECKS = (
     Check("4c : mise à jour, transaction", "4c: update, transaction", writing.update_transaction),
     Check("Écriture refusée", "Refused write", writing.refused),
     Check("Idempotency-Key", "Idempotency-Key", writing.idempotent),
+    Check("Abonnement, état présent", "Subscription, present state", syncing.subscribed),
+    Check("Réplication", "Replication", syncing.replicated),
+    Check("Copie pour un absent", "Replica for a home away", syncing.answered_for),
 )
 
 

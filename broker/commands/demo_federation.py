@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Demo:
     base_url: str
     settings: Settings
     managers: Sequence[DemoManager]
+    redis_url: str = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -103,7 +104,7 @@ async def running_demo(
         )
         tell("Le courtier examine ce que chacun sait faire.", "The broker finds out what each can do.")
         await _register(broker.base_url.removesuffix("/fhir"), started)
-        yield Demo(broker.base_url, broker.settings, started)
+        yield Demo(broker.base_url, broker.settings, started, redis_url)
 
 
 def _settings(port: int, directory: Path, **given: float | None) -> Settings:

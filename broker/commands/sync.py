@@ -1,5 +1,5 @@
-"""`cds-broker sync …`: keeping regions in step. `agent`, `status` and `dead-letters` need the change log alone; `conflicts`
-asks the running broker's API.
+"""`cds-broker sync …`: keeping regions in step. `agent`, `status` and `dead-letters` need the change log alone; `bootstrap`
+and `conflicts` ask the running broker's API.
 
 Exit codes: 0 done, 1 refused or not done, 2 wrong use.
 """
@@ -17,6 +17,7 @@ from rich.table import Table
 from broker.commands import sync_dead_letters
 from broker.commands.api_client import DEFAULT_URL, ApiClient
 from broker.commands.sync_agent import agent
+from broker.commands.sync_bootstrap import bootstrap
 from broker.commands.sync_status import status
 from broker.commands.terminal import run, said
 
@@ -30,7 +31,10 @@ app.command(
     epilog="Examples: cds-broker sync agent --gestionnaire occ --manager-url https://cds.occitanie.example/fhir · "
     "cds-broker sync agent --gestionnaire occ --gestionnaires gestionnaires.toml"
 )(agent)
-app.command(epilog="Example: cds-broker sync status --json")(status)
+app.command(
+    epilog="Examples: cds-broker sync status --json · cds-broker sync status --url http://127.0.0.1:8080"
+)(status)
+app.command(epilog="Example: cds-broker sync bootstrap --gestionnaire occ")(bootstrap)
 app.add_typer(sync_dead_letters.app, name="dead-letters")
 
 

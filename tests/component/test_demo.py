@@ -25,6 +25,7 @@ from broker.commands.demo_check import CHECKS, Check
 from broker.commands.demo_federation import Demo, running_demo
 from broker.commands.demo_held import Held, made_public, read_held
 from broker.commands.demo_probe import Answer, CheckFailedError, Probe, ids
+from broker.commands.demo_sync import subscription, sync_suggestions, working_agent
 from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from tests.support.cli_process import children, cli, runs
 from tests.support.waiting import until
@@ -36,9 +37,10 @@ FHIR_JSON = {"Content-Type": "application/fhir+json"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def demo() -> AsyncIterator[Demo]:
-    async with running_demo(
-        5, port=0, tell=lambda _fr, _en: None, deadline=2.0, probe_interval=1.0
-    ) as running:
+    async with (
+        running_demo(5, port=0, tell=lambda _fr, _en: None, deadline=2.0, probe_interval=1.0) as running,
+        working_agent(running.settings, running.redis_url, running.managers[1]),
+    ):
         yield running
 
 
@@ -114,6 +116,16 @@ async def test_the_bodies_of_the_suggested_writes_are_what_the_broker_takes(prob
     assert answer.status == 200, answer.body
     shown = writing_suggestions(probe.demo, Path("/bodies"), "2")
     assert [en.partition(":")[0] for (_, en), _ in shown] == ["1a", "1b", "1c", "4a", "4b", "4c"]
+
+
+async def test_what_is_suggested_of_synchronisation_is_what_the_broker_takes(
+    demo: Demo, tmp_path: Path
+) -> None:
+    shown = sync_suggestions(demo, tmp_path, "urn:example|1")
+    assert len(shown) == 3
+    sent = orjson.loads((tmp_path / "subscription.json").read_bytes())
+    assert sent == subscription(demo)
+    assert str(tmp_path) in shown[0][1]
 
 
 async def test_the_writes_of_the_readme_are_done(demo: Demo) -> None:

@@ -12,6 +12,7 @@ import pytest
 from broker.core import topics
 from tests.contract.gestionnaire.people import People
 from tests.support.federation import ids, outcome_codes
+from tests.support.kafka_server import KafkaServer
 from tests.support.sync_world import (
     SyncWorld,
     content_of,
@@ -19,6 +20,7 @@ from tests.support.sync_world import (
     is_marked,
     number_of,
     replication_topic,
+    subscription,
     sync_world,
     tags_of,
     told_of,
@@ -244,3 +246,24 @@ async def test_an_agent_and_a_broker_that_are_restarted_lose_nothing(world: Sync
         await at_the_manager(world, "bre", "PUT", f"CareTeam/{changed['id']}", changed)
         await world.replica("idf", second["id"], status="inactive")
     assert {code for system, code in tags_of(world.replicas("idf", first["id"])[0])} >= {"replica"}
+
+
+@pytest.mark.kafka
+async def test_a_broker_that_starts_without_kafka_serves_and_tells_later(
+    valkey: Valkey, kafka_server: KafkaServer
+) -> None:
+    if kafka_server.existing is not None:
+        pytest.skip("CDS_TEST_KAFKA is not to be stopped")
+    async with sync_world(valkey, kafka=kafka_server.bootstrap) as world:
+        kafka_server.kill()
+        try:
+            await world.start()
+            circle = await world.circle("bre")  # 201 all the same
+            asked = await world.send("POST", "Subscription", subscription("idf"))
+            assert (asked.status, asked.json["status"]) == (201, "requested")
+            assert await world.waiting() >= 1
+        finally:
+            kafka_server.restart()
+        async with world.agent("idf"):
+            await world.replica("idf", circle["id"], seconds=40)
+            await world.at_rest("idf", seconds=40)

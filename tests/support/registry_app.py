@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
@@ -21,6 +21,7 @@ from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_errors import registry_errors
 from broker.gateway.registry_fhir import registry_fhir_routes
+from broker.gateway.sync_api import sync_routes
 from broker.ports import Clock
 from broker.sync.service import LocatorService
 from registry.model import Gestionnaire, Skills
@@ -72,6 +73,7 @@ async def registry_app(
     app.add_routes([*registry_routes(service), *plan_routes(no_plan, max_count=200)])
     app.add_routes(locator_routes(LocatorService(locator, view, guide, locator.clock)))
     app.add_routes(registry_fhir_routes(service))
+    app.add_routes(sync_routes(cast("Any", None)))  # here to be described: there is nothing behind them
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -139,19 +139,7 @@ class SyncWorld:
 
     async def subscribe(self, slug: str, criteria: str = "CareTeam", **channel: Any) -> Json:
         """On the topic of a manager, in full unless `channel` says otherwise; active at once."""
-        body = {
-            "resourceType": "Subscription",
-            "status": "requested",
-            "reason": "Tenir la région à jour",
-            "criteria": criteria,
-            "channel": {
-                "type": "message",
-                "endpoint": f"kafka:{slug}",
-                "payload": "application/fhir+json",
-                **channel,
-            },
-        }
-        answered = await self.send("POST", "Subscription", body)
+        answered = await self.send("POST", "Subscription", subscription(slug, criteria, **channel))
         assert answered.status == 201, answered.body
         made: Json = answered.json
         assert made["status"] == "active", made
@@ -240,9 +228,13 @@ class SyncWorld:
         await until(rests, seconds=seconds)
 
     async def _published(self) -> bool:
+        return await self.waiting() == 0
+
+    async def waiting(self) -> int:
+        """Changes in the outbox."""
         client: Any = connect(self.valkey.url)
         try:
-            return int(await client.xlen(self.valkey.keys.outbox)) == 0
+            return int(await client.xlen(self.valkey.keys.outbox))
         finally:
             await client.aclose()
 
@@ -298,6 +290,21 @@ async def _log(valkey: Valkey, given: dict[str, Any], stack: AsyncExitStack) -> 
     client = connect(valkey.url)
     stack.push_async_callback(client.aclose)
     return redis_log(settings, SystemClock(), client)
+
+
+def subscription(slug: str, criteria: str = "CareTeam", **channel: Any) -> Json:
+    return {
+        "resourceType": "Subscription",
+        "status": "requested",
+        "reason": "Tenir la région à jour",
+        "criteria": criteria,
+        "channel": {
+            "type": "message",
+            "endpoint": f"kafka:{slug}",
+            "payload": "application/fhir+json",
+            **channel,
+        },
+    }
 
 
 def tags_of(resource: Json) -> set[tuple[str | None, str]]:
