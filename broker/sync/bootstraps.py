@@ -87,7 +87,10 @@ class Bootstraps:
         """Begin what is due, end what is not wanted any more, and forget what is nobody's."""
         if self.view.stale_since is not None:
             return  # nobody is known to have left
-        wanted = self.wanted(await self.store.requests())
+        requests = await self.store.requests()
+        for name in requests.keys() - self.view.all().keys():
+            await self.store.forget_request(name)
+        wanted = self.wanted(requests)
         self.known = await self.store.progress()
         for pair in [one for one, (mark, _) in self._running.items() if _mark(wanted.get(one)) != mark]:
             await end([self._running.pop(pair)[1]])

@@ -152,6 +152,14 @@ async def test_the_writes_of_the_readme_are_done(demo: Demo) -> None:
     ]  # the key; a second circle; a stale version
 
 
+async def test_the_subscriptions_of_the_readme_are_taken(demo: Demo) -> None:
+    text = Path(__file__).parents[2].joinpath("README.md").read_text()
+    commands = text.partition("## Synchronising")[2].partition("```sh\n")[2].partition("```")[0]
+    assert "$status" in commands
+    made = await shell(commands.replace("http://127.0.0.1:8080/fhir", demo.base_url))
+    assert [status for status, _ in made] == [201, 201]
+
+
 async def shell(commands: str) -> list[tuple[int, str]]:
     """Status and head of each answer that the commands show."""
     process = await asyncio.create_subprocess_exec("bash", "-c", commands, stdout=asyncio.subprocess.PIPE)
