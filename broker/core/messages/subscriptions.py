@@ -1,0 +1,178 @@
+"""Subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broker.core.messages.message import Message
+
+ROWS: Mapping[str, Message] = {
+    "subscription.refused": Message(
+        422,
+        "error",
+        "business-rule",
+        "Cet abonnement ne peut pas être servi.",
+        "This subscription cannot be served.",
+    ),
+    "subscription.criteria": Message(
+        422,
+        "error",
+        "not-supported",
+        "Le critère de l'abonnement ne peut pas être appliqué aux changements.",
+        "The criteria of the subscription cannot be applied to changes.",
+    ),
+    "subscription.criteria-type": Message(
+        422,
+        "error",
+        "not-supported",
+        "Le critère doit être une recherche de cercles : CareTeam?…",
+        "The criteria must be a search for circles: CareTeam?…",
+    ),
+    "subscription.criteria-unmatchable": Message(
+        422,
+        "error",
+        "not-supported",
+        "Le paramètre {parameter} n'est pas un critère sur les cercles.",
+        "Parameter {parameter} is no criterion on circles.",
+    ),
+    "subscription.status": Message(
+        422,
+        "error",
+        "business-rule",
+        "Un abonnement est demandé (requested) ou arrêté (off) ; le reste est décidé ici.",
+        "A subscription is asked for (requested) or switched off (off); the rest is decided here.",
+    ),
+    "subscription.ended": Message(
+        422,
+        "error",
+        "business-rule",
+        "La fin de l'abonnement est déjà passée.",
+        "The end of the subscription has already passed.",
+    ),
+    "subscription.channel-type": Message(
+        422,
+        "error",
+        "not-supported",
+        "Type de canal non servi ; possibles : {types}.",
+        "Channel type not served; possible: {types}.",
+    ),
+    "subscription.topic": Message(
+        422,
+        "error",
+        "value",
+        "Un canal message nomme le sujet d'un gestionnaire : kafka:gestionnaire ou {prefix}.replication.gestionnaire.",
+        "A message channel names the topic of a manager: kafka:manager or {prefix}.replication.manager.",
+    ),
+    "subscription.endpoint": Message(
+        422,
+        "error",
+        "value",
+        "L'adresse d'un canal rest-hook est en https (en http sur la machine même), sans identifiants ni fragment.",
+        "The address of a rest-hook channel is https (http on this very machine only), without credentials or fragment.",
+    ),
+    "subscription.payload": Message(
+        422,
+        "error",
+        "not-supported",
+        "Type de contenu non servi : {expected} attendu.",
+        "Payload type not served: expected {expected}.",
+    ),
+    "subscription.content": Message(
+        422,
+        "error",
+        "not-supported",
+        "Niveau de contenu non servi sur ce canal : {expected} attendu.",
+        "Content level not served on this channel: expected {expected}.",
+    ),
+    "subscription.header": Message(
+        422,
+        "error",
+        "value",
+        "En-tête refusé : « Nom: valeur » attendu, sur un canal rest-hook, et aucun de ceux que la connexion fixe.",
+        'Header refused: expected "Name: value", on a rest-hook channel, and none of those that the connection sets.',
+    ),
+    "subscription.secret": Message(
+        422,
+        "error",
+        "value",
+        "Secret de signature refusé : {least} à {most} caractères ASCII sans blanc, sur un canal rest-hook.",
+        "Signing secret refused: {least} to {most} ASCII characters without blanks, on a rest-hook channel.",
+    ),
+    "subscription.endpoint-address": Message(
+        422,
+        "error",
+        "security",
+        "Le courtier n'appelle pas cette adresse : elle n'est pas publique.",
+        "The broker does not call this address: it is not public.",
+    ),
+    "subscription.unknown-manager": Message(
+        422,
+        "error",
+        "not-found",
+        "Le sujet est celui de {slug}, qui n'est pas un gestionnaire de la fédération.",
+        "The topic is that of {slug}, which is no manager of the federation.",
+    ),
+    "subscription.too-many": Message(
+        429,
+        "error",
+        "throttled",
+        "Trop d'abonnements : {limit} au plus.",
+        "Too many subscriptions: at most {limit}.",
+    ),
+    "subscription.no-queue": Message(
+        422,
+        "error",
+        "not-supported",
+        "Les événements d'un canal message se relisent dans son sujet, pas par $events.",
+        "The events of a message channel are read again from its topic, not by $events.",
+    ),
+    "subscription.unreadable": Message(
+        500,
+        "error",
+        "exception",
+        "Cet abonnement ne peut plus être lu : supprimez-le et créez-le à nouveau.",
+        "This subscription cannot be read any more: delete it and create it anew.",
+    ),
+    "subscription.topic-refused": Message(
+        503,
+        "error",
+        "processing",
+        "Le sujet {topic} n'a pas pu être ouvert tel qu'il doit l'être.",
+        "Topic {topic} could not be opened as it has to be.",
+    ),
+    "subscription.hook-address": Message(
+        502,
+        "error",
+        "security",
+        "Abonnement suspendu : son adresse mène à une adresse que le courtier n'appelle pas.",
+        "Subscription suspended: its endpoint leads to an address that the broker does not call.",
+    ),
+    "subscription.hook-unreachable": Message(
+        502,
+        "error",
+        "transient",
+        "Abonnement suspendu : son adresse est restée injoignable.",
+        "Subscription suspended: its endpoint could not be reached for too long.",
+    ),
+    "subscription.hook-timeout": Message(
+        502,
+        "error",
+        "timeout",
+        "Abonnement suspendu : son adresse n'a pas répondu à temps, trop longtemps.",
+        "Subscription suspended: its endpoint did not answer in time, for too long.",
+    ),
+    "subscription.hook-status": Message(
+        502,
+        "error",
+        "transient",
+        "Abonnement suspendu : son adresse a refusé les notifications trop longtemps (statut {status}).",
+        "Subscription suspended: its endpoint refused notifications for too long (status {status}).",
+    ),
+    "subscription.number": Message(
+        422,
+        "error",
+        "value",
+        "L'extension {extension} porte un entier positif.",
+        "Extension {extension} holds a positive integer.",
+    ),
+}
