@@ -1,79 +1,42 @@
-"""The composition root: the only place that knows every adapter. One `running_broker` is one worker."""
+"""The composition root: one `running_broker` is one worker. It knows every adapter, through the parts of `broker.wiring_*`."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
-import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from adapters.clock import SystemClock
-from adapters.manager_http import HttpManagerClient
-from broker import __version__
-from broker.core.breaker import BreakerPolicy
-from broker.core.capability import federation_statement
-from broker.core.dialects import effective_skills
 from broker.core.fhir_schema import preload
-from broker.core.statement import pseudonym
 from broker.core.structure import preload as preload_checks
-from broker.federation.check import check
-from broker.federation.federation import Federation
-from broker.federation.history import HistoryService
-from broker.federation.locate import LocateService
-from broker.federation.locating import LocatorGuide
 from broker.federation.manager_guard import ManagerGuard
 from broker.federation.managers import ManagersView
-from broker.federation.options import FederationOptions
-from broker.federation.origins import Origins
-from broker.federation.pages import PageKeeper
-from broker.federation.read import ReadService
 from broker.federation.registry_service import RegistryService
-from broker.federation.search import SearchService
 from broker.federation.skills_keeper import SkillsKeeper
-from broker.gateway.app import build_app
-from broker.gateway.fhir_request import RequestRules
-from broker.gateway.fhir_routes import FhirRoutes
+from broker.gateway.app import SURROUNDINGS, build_app
 from broker.gateway.health import health_routes, metrics_route
 from broker.gateway.http_server import MAX_LINE, HttpRunner
-from broker.gateway.locate_routes import LocateRoutes
-from broker.gateway.locator_api import locator_routes
-from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
 from broker.gateway.registry_fhir import registry_fhir_routes
-from broker.locator_secret import previous_secrets
-from broker.observability.metrics import Figures, Room, metrics_page
-from broker.observability.metrics_locator import LocatorFigures
-from broker.ports import Clock
+from broker.observability.metrics import Figures, metrics_page
 from broker.settings import Settings
-from broker.sync.conflict_watch import ConflictWatch
-from broker.sync.feed_events import FeedEvents
-from broker.sync.keeper import LocatorKeeper
-from broker.sync.observer import LocatorObserver
-from broker.sync.options import SyncOptions
-from broker.sync.service import LocatorService
-from broker.wiring_changes import Changes, ChangesParts
-from broker.wiring_writes import Writing, WritingParts
-from registry.alias_store import RedisAliasStore
+from broker.wiring_changes import Changes
+from broker.wiring_ground import Ground, Part, federation_id
+from broker.wiring_locating import Locating
+from broker.wiring_reading import Reading
+from broker.wiring_writes import Writing
 from registry.lease_store import RedisLeases
-from registry.locator import RedisLocator
-from registry.outbox import RedisOutbox
-from registry.page_store import RedisCursorStore
-from registry.redis_connection import RedisClient, connect
-from registry.redis_keys import RedisKeys
 from registry.redis_store import RedisGestionnaireStore
 from registry.toml_file import apply, read
 
+__all__ = ["RunningBroker", "federation_id", "listening_socket", "running_broker"]
+
 _log = logging.getLogger("broker")
 
-_CHECK_TIMEOUT = 5.0
 _SHUTDOWN_SECONDS = 10.0
 
 
@@ -97,11 +60,6 @@ class RunningBroker:
             await self.managers.refresh()
 
 
-def federation_id(secret: bytes) -> str:
-    """The federation's name among brokers: the same on every node, and no hint at the secret."""
-    return hmac.new(secret, b"cds-broker federation id", hashlib.sha256).hexdigest()[:16]
-
-
 def listening_socket(settings: Settings) -> socket.socket:
     """Bound before anything is started, so that a port of 0 is known when links are made."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -120,217 +78,60 @@ async def running_broker(
         stack.callback(bound.close)
         if settings.port == 0:
             settings = settings.model_copy(update={"port": bound.getsockname()[1]})
-        clock = SystemClock()
-        redis = connect(redis_url)
-        stack.push_async_callback(redis.aclose)
-        keys = RedisKeys(settings.redis_prefix)
-        store = RedisGestionnaireStore(redis, clock, keys=keys)
-        managers = ManagersView(store, clock, refresh_seconds=settings.registry_refresh)
-        client = HttpManagerClient(clock, max_bytes=settings.max_answer_bytes)
-        stack.push_async_callback(client.aclose)
-        guard = ManagerGuard(
-            client,
-            managers,
-            clock,
-            default_timeout=settings.search_deadline,
-            policy=BreakerPolicy(
-                probe_interval=settings.probe_interval, max_interval=settings.probe_interval
-            ),
-        )
-        stack.push_async_callback(guard.aclose)
-
-        own_id = federation_id(secret)
-        # A check asks odd things on purpose: what it is answered opens nobody's breaker.
-        checker = partial(check, guard.unjudged(), clock, timeout=_CHECK_TIMEOUT, federation_id=own_id)
-        registry = RegistryService(store, checker, managers.refresh)
-        federation = Federation(
-            managers=managers,
-            client=guard,
-            aliases=RedisAliasStore(redis, keys=keys),
-            pages=PageKeeper(RedisCursorStore(redis, keys=keys), secret, settings.page_ttl),
-            origins=Origins(settings.base_url, managers),
-            options=_options(settings, own_id),
-            skills_of=effective_skills,
-        )
-        locating = None
-        if settings.locator:
-            locating = _locating(
-                settings, RedisParts(redis, keys, secret), federation, guard, managers, clock
-            )
-        searches = (
-            SearchService(federation)
-            if locating is None
-            else SearchService(federation, locating.guide, locating.observer.seen)
-        )
-        reads = ReadService(federation)
-        fhir = FhirRoutes(
-            searches=searches,
-            reads=reads,
-            histories=HistoryService(federation, reads),
-            statement=lambda: federation_statement(
-                managers.all(),
-                public_base=settings.base_url,
-                version=__version__,
-                now=clock.now().isoformat(timespec="seconds"),
-                federation_id=own_id,
-                writes=True,
-                subscriptions=settings.sync,
-            ),
-            rules=RequestRules(own_id, settings.search_deadline),
-            clock=clock,
-            max_count=settings.max_count,
-            default_count=settings.default_count,
-        )
-        known_secrets = [secret, *previous_secrets(settings)]
-        writing = Writing.wired(
-            settings,
-            WritingParts(redis, keys, known_secrets, clock, own_id),
-            federation,
-            reads,
-            searches,
-            None if locating is None else locating.guide,
-        )
-        stack.push_async_callback(writing.detached.aclose)
-        changes = None
-        if settings.sync:
-            told = ChangesParts(
-                redis,
-                keys,
-                known_secrets,
-                clock,
-                managers,
-                federation,
-                reads,
-                guard.unjudged(),
-                None if locating is None else locating.guide.locator,
-            )
-            changes = await Changes.wired(settings, told, stack)
-        rooms: list[Room] = [writing.figures()]
-        rooms += [] if locating is None else [locating.figures()]
-        rooms += [] if changes is None else [changes.figures()]
-        app = build_app(
-            [
-                # Before the reads: `$locate` and `$status` would be taken for ids.
-                *(() if locating is None else locating.routes(federation, fhir.rules)),
-                *(() if changes is None else changes.routes()),
-                *fhir.routes(),
-                *writing.routes.routes(),
-                *registry_routes(registry),
-                *registry_fhir_routes(registry),
-                *plan_routes(searches.explain, max_count=settings.max_count),
-                *health_routes(lambda: bool(managers.stale_since is None)),
-                metrics_route(metrics_page(Figures(managers, guard.states, rooms))),
-            ],
-            max_request_bytes=settings.max_request_bytes,
-        )
+        ground = Ground.wired(settings, redis_url, secret, stack)
+        managers = ground.managers
+        registry = RegistryService(ground.store, ground.checker, managers.refresh)
+        parts = await _parts(ground, stack)
+        app = _app(ground, registry, parts)
         await asyncio.to_thread(preload)  # the first answer in XML does not wait for imports
         await asyncio.to_thread(preload_checks)  # nor the first write
-        broker = RunningBroker(settings, settings.base_url, store, managers, registry, guard)
+        broker = RunningBroker(settings, settings.base_url, ground.store, managers, registry, ground.guard)
         await managers.refresh()
         await broker.load_file()
-        keeper = SkillsKeeper(managers, store, RedisLeases(redis, keys=keys), checker, clock)
-        background = [managers.run(), keeper.run(), writing.settler.run()]
-        if locating is not None:
-            background += [locating.keeper.run(), locating.observer.run(), locating.watch.run()]
-        if changes is not None:
-            await changes.view.refresh()
-            background += changes.background()
-        for work in background:
-            task = asyncio.create_task(work)
-            stack.push_async_callback(_cancelled, task)
-        runner = HttpRunner(
-            app,
-            handler_cancellation=True,  # a client that leaves takes its fan-out with it
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_SECONDS,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-        )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, bound).start()
+        _run_in_background(ground, parts, stack)
+        await _serve(app, bound, stack)
         yield broker
 
 
-@dataclass(frozen=True, slots=True)
-class RedisParts:
-    """The connection, the names of the keys, and the secret that hides who is in them."""
-
-    client: RedisClient
-    keys: RedisKeys
-    secret: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Locating:
-    """The index, what feeds it, and who asks it."""
-
-    guide: LocatorGuide
-    keeper: LocatorKeeper
-    observer: LocatorObserver
-    service: LocatorService
-    watch: ConflictWatch
-
-    def figures(self) -> LocatorFigures:
-        return LocatorFigures(
-            self.guide, lambda: self.watch.count, lambda: (self.observer.learnt, self.observer.dropped)
-        )
-
-    def routes(self, federation: Federation, rules: RequestRules) -> Iterable[web.RouteDef]:
-        yield from locator_routes(self.service)
-        yield from LocateRoutes(LocateService(federation, self.guide), rules).routes()
+async def _parts(ground: Ground, stack: AsyncExitStack) -> Sequence[Part]:
+    """In the order in which their routes are tried: those of the index and of synchronisation before the reads."""
+    settings = ground.settings
+    locating = Locating.wired(ground) if settings.locator else None
+    guide = None if locating is None else locating.guide
+    reading = Reading.wired(ground, locating)
+    writing = Writing.wired(ground, reading, guide, stack)
+    changes = None
+    if settings.sync:
+        locator = None if guide is None else guide.locator
+        changes = await Changes.wired(ground, reading, locator, stack)
+    return [one for one in (locating, changes, reading, writing) if one is not None]
 
 
-def _locating(
-    settings: Settings,
-    redis: RedisParts,
-    federation: Federation,
-    guard: ManagerGuard,
-    managers: ManagersView,
-    clock: Clock,
-) -> Locating:
-    locator = RedisLocator(
-        redis.client,
-        clock,
-        redis.secret,
-        previous=previous_secrets(settings),
-        expected=settings.locator_circles,
-        keys=redis.keys,
-    )
-    guide = LocatorGuide(locator, clock, settings.locator_freshness)
-    keeper = LocatorKeeper(
-        managers,
-        # A crawl asks for more at a time than a search: what it is answered opens nobody's breaker.
-        replace(federation, client=guard.unjudged()),
-        locator,
-        clock,
-        node=secrets.token_hex(8),
-        via=f"1.1 {pseudonym(federation.options.federation_id)}",
-        options=SyncOptions(
-            poll=settings.locator_poll,
-            overlap=settings.locator_overlap,
-            recrawl=settings.locator_recrawl,
-        ),
-        listener=FeedEvents(RedisOutbox(redis.client, keys=redis.keys)).seen if settings.sync else None,
-    )
-    return Locating(
-        guide,
-        keeper,
-        LocatorObserver(locator, clock),
-        LocatorService(locator, managers, guide, clock),
-        ConflictWatch(locator, clock),
+def _app(ground: Ground, registry: RegistryService, parts: Sequence[Part]) -> web.Application:
+    managers, figures = ground.managers, [figure for part in parts for figure in part.figures()]
+    return build_app(
+        [
+            *(route for part in parts for route in part.routes()),
+            *registry_routes(registry),
+            *registry_fhir_routes(registry),
+            *health_routes(lambda: bool(managers.stale_since is None)),
+            metrics_route(metrics_page(Figures(managers, ground.guard.states, figures))),
+        ],
+        surroundings=SURROUNDINGS,  # outermost first: whatever refuses requests stands within them
+        max_request_bytes=ground.settings.max_request_bytes,
     )
 
 
-def _options(settings: Settings, own_id: str) -> FederationOptions:
-    return FederationOptions(
-        public_base=settings.base_url,
-        federation_id=own_id,
-        default_count=settings.default_count,
-        max_count=settings.max_count,
-        page_ttl=settings.page_ttl,
-        sort_bound=settings.sort_bound,
-    )
+def _run_in_background(ground: Ground, parts: Sequence[Part], stack: AsyncExitStack) -> None:
+    leases = RedisLeases(ground.redis, keys=ground.keys)
+    keeper = SkillsKeeper(ground.managers, ground.store, leases, ground.checker, ground.clock)
+    background = [
+        ground.managers.run(),
+        keeper.run(),
+        *(work for part in parts for work in part.background()),
+    ]
+    for work in background:
+        stack.push_async_callback(_cancelled, asyncio.create_task(work))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -338,3 +139,17 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.5)
+
+
+async def _serve(app: web.Application, bound: socket.socket, stack: AsyncExitStack) -> None:
+    runner = HttpRunner(
+        app,
+        handler_cancellation=True,  # a client that leaves takes its fan-out with it
+        access_log=None,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_LINE,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, bound).start()

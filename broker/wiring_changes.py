@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -15,16 +15,11 @@ from aiohttp import web
 from adapters.hook_http import HttpHookClient
 from broker.core.hook_address import LOOPBACK, AddressRules
 from broker.core.sealing import Sealer
-from broker.core.statement import pseudonym
 from broker.core.subscription import Subscription
-from broker.federation.federation import Federation
-from broker.federation.managers import ManagersView
-from broker.federation.read import ReadService
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.subscription_routes import SubscriptionRoutes
 from broker.gateway.sync_api import sync_routes
 from broker.observability.metrics_sync import PublishLatency, SyncFigures
-from broker.ports import Clock, ManagerClient
 from broker.settings import Settings, is_loopback
 from broker.settings_sync import networks
 from broker.sync.bootstrap import Bootstrap, Save
@@ -43,6 +38,8 @@ from broker.sync.subscriptions_view import SubscriptionForm, SubscriptionsView
 from broker.sync.sync_service import SyncService, subscribers
 from broker.sync.topic_keeper import TopicKeeper
 from broker.sync.watch import SyncWatch
+from broker.wiring_ground import Ground
+from broker.wiring_reading import Reading
 from broker.wiring_sync import kafka_log, redis_log
 from registry.bootstrap_model import BootstrapProgress
 from registry.bootstrap_store import RedisBootstrapStore
@@ -52,29 +49,8 @@ from registry.locator_model import CoverageState
 from registry.model import Registered
 from registry.outbox import RedisOutbox
 from registry.ports import Locator
-from registry.redis_connection import RedisClient
-from registry.redis_keys import RedisKeys
 from registry.sent_circles import RedisSentCircles
 from registry.subscription_store import RedisSubscriptionStore
-
-
-@dataclass(frozen=True, slots=True)
-class ChangesParts:
-    """`secrets`: the present one first, then those before it. `unjudged`: see `ManagerGuard`."""
-
-    redis: RedisClient
-    keys: RedisKeys
-    secrets: Sequence[bytes]
-    clock: Clock
-    managers: ManagersView
-    federation: Federation
-    reads: ReadService
-    unjudged: ManagerClient
-    locator: Locator | None
-
-    @property
-    def via(self) -> str:
-        return f"1.1 {pseudonym(self.federation.options.federation_id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +69,35 @@ class Changes:
     latency: PublishLatency = field(repr=False)
 
     @classmethod
-    async def wired(cls, settings: Settings, parts: ChangesParts, stack: AsyncExitStack) -> Changes:
+    async def wired(
+        cls, ground: Ground, reading: Reading, locator: Locator | None, stack: AsyncExitStack
+    ) -> Changes:
         """What is opened closes with the stack. Raises `ConfigurationError`."""
-        clock, keys, prefix = parts.clock, parts.keys, settings.topic_prefix
-        log = await _log(settings, parts, stack)
-        outbox = RedisOutbox(parts.redis, keys=keys)
-        sealer = Sealer(parts.secrets)
-        store = RedisSubscriptionStore(parts.redis, sealer, clock, keys=keys)
-        queue = RedisHookQueue(parts.redis, sealer, clock, keys=keys)
+        settings, clock, redis, keys = ground.settings, ground.clock, ground.redis, ground.keys
+        prefix = settings.topic_prefix
+        log = await _log(ground, stack)
+        outbox = RedisOutbox(redis, keys=keys)
+        sealer = Sealer(ground.secrets)
+        store = RedisSubscriptionStore(redis, sealer, clock, keys=keys)
+        queue = RedisHookQueue(redis, sealer, clock, keys=keys)
         form = SubscriptionForm(settings.base_url, prefix, clock)
         view = SubscriptionsView(store, form, clock, refresh_seconds=settings.registry_refresh)
         topics = TopicKeeper(
             log,
-            RedisLeases(parts.redis, keys=keys),
+            RedisLeases(redis, keys=keys),
             clock,
             prefix,
             partitions=settings.topic_partitions,
             retention=settings.topic_retention,
             wanted=lambda: subscribers(view),
         )
+        await view.refresh()
         rules = _addresses(settings)
         service = SubscriptionService(
             store,
             queue,
             view,
-            parts.managers,
+            ground.managers,
             form,
             clock,
             topics.open,
@@ -127,9 +107,9 @@ class Changes:
         )
         client = HttpHookClient(rules)
         stack.push_async_callback(client.aclose)
-        homes = FederationHomes(parts.managers, parts.federation, parts.reads, clock, parts.via)
+        homes = FederationHomes(ground.managers, ground.federation, reading.reads, clock, ground.via)
         latency = PublishLatency()
-        sent, records = RedisSentCircles(parts.redis, keys=keys), EventRecords(settings.base_url, prefix)
+        sent, records = RedisSentCircles(redis, keys=keys), EventRecords(settings.base_url, prefix)
         publisher = Publisher(
             secrets.token_hex(8),
             outbox,
@@ -140,8 +120,8 @@ class Changes:
             clock,
             observe=latency.observe,
         )
-        request_rules = RequestRules(parts.federation.options.federation_id, settings.search_deadline)
-        bootstraps = _bootstraps(settings, parts, Sources(homes, outbox, sent, log, records), view)
+        request_rules = RequestRules(ground.federation_id, settings.search_deadline)
+        bootstraps = _bootstraps(ground, Sources(homes, outbox, sent, log, records), view, _followed(locator))
         watch = SyncWatch(outbox, log, clock, lambda: subscribers(view), prefix)
         return cls(
             topics=topics,
@@ -158,33 +138,31 @@ class Changes:
                 publisher,
                 view,
                 bootstraps,
-                parts.managers,
+                ground.managers,
             ),
             latency=latency,
         )
 
-    def routes(self) -> Iterable[web.RouteDef]:
-        """To stand before those of the reads."""
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To stand before those of the reads: `$status` would be taken for an id."""
         yield from self.subscription_routes.routes()
         yield from sync_routes(self.status)
 
-    def background(self) -> list[Coroutine[Any, Any, None]]:
-        return [
-            self.topics.run(),
-            self._publish(),
-            self.view.run(),
-            self.service.run(),
-            self.hooks.run(),
-            self.watch.run(),
-            self.bootstraps.run(),
-        ]
+    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self.topics.run()
+        yield self._publish()
+        yield self.view.run()
+        yield self.service.run()
+        yield self.hooks.run()
+        yield self.watch.run()
+        yield self.bootstraps.run()
 
     async def _publish(self) -> None:
         await self.topics.ready()
         await self.publisher.run()
 
-    def figures(self) -> SyncFigures:
-        return SyncFigures(
+    def figures(self) -> Iterable[SyncFigures]:
+        yield SyncFigures(
             watch=self.watch,
             publisher=self.publisher,
             hooks=self.hooks.figures,
@@ -206,21 +184,18 @@ class Sources:
     records: EventRecords
 
 
-def _bootstraps(
-    settings: Settings, parts: ChangesParts, sources: Sources, view: SubscriptionsView
-) -> Bootstraps:
-    clock = parts.clock
-    options = BootstrapOptions(overlap=settings.locator_overlap)
-    # Asks for more at a time than a search: what it is answered opens nobody's breaker.
-    federation = replace(parts.federation, client=parts.unjudged)
+def _bootstraps(ground: Ground, sources: Sources, view: SubscriptionsView, followed: Followed) -> Bootstraps:
+    clock, overlap = ground.clock, ground.settings.locator_overlap
+    options = BootstrapOptions(overlap=overlap)
+    federation = ground.unjudged
 
     def made(
         subscription: Subscription, registered: Registered, progress: BootstrapProgress, save: Save
     ) -> Bootstrap:
-        reading = SyncOptions(overlap=settings.locator_overlap)
+        reading = SyncOptions(overlap=overlap)
         return Bootstrap(
             subscription,
-            ManagerReader(registered, federation, clock, parts.via, reading, reading.page),
+            ManagerReader(registered, federation, clock, ground.via, reading, reading.page),
             sources.homes,
             sources.outbox,
             sources.sent,
@@ -232,10 +207,8 @@ def _bootstraps(
             progress,
         )
 
-    store = RedisBootstrapStore(parts.redis, keys=parts.keys)
-    return Bootstraps(
-        secrets.token_hex(8), store, view, parts.managers, _followed(parts.locator), made, clock, options
-    )
+    store = RedisBootstrapStore(ground.redis, keys=ground.keys)
+    return Bootstraps(secrets.token_hex(8), store, view, ground.managers, followed, made, clock, options)
 
 
 def _followed(locator: Locator | None) -> Followed:
@@ -249,10 +222,11 @@ def _followed(locator: Locator | None) -> Followed:
     return followed
 
 
-async def _log(settings: Settings, parts: ChangesParts, stack: AsyncExitStack) -> ChangeLog:
+async def _log(ground: Ground, stack: AsyncExitStack) -> ChangeLog:
+    settings, clock = ground.settings, ground.clock
     if settings.kafka_bootstrap is None:
-        return redis_log(settings, parts.clock, parts.redis)
-    log = await asyncio.to_thread(kafka_log, settings, parts.clock)
+        return redis_log(settings, clock, ground.redis)
+    log = await asyncio.to_thread(kafka_log, settings, clock)
     stack.push_async_callback(log.close)
     return log
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
 
 from broker.core.entry import Entry
 from broker.core.sealing import Sealer
-from broker.core.statement import pseudonym
-from broker.federation.federation import Federation
 from broker.federation.locating import LocatorGuide
 from broker.federation.mirroring import Mirroring
-from broker.federation.read import ReadService
-from broker.federation.search import SearchService
 from broker.federation.writing.claims import Claims
 from broker.federation.writing.create import CreateService
 from broker.federation.writing.desk import Desk
@@ -26,66 +26,45 @@ from broker.federation.writing.update import UpdateService
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.write_routes import WriteRoutes
 from broker.observability.metrics_writes import WriteFigures
-from broker.ports import Clock
-from broker.settings import Settings
 from broker.sync.settler import Settler
 from broker.sync.written import WriteLearner
+from broker.wiring_ground import Ground
+from broker.wiring_reading import Reading
 from registry.idempotency_store import RedisIdempotencyStore
 from registry.locator_model import Identifier
-from registry.redis_connection import RedisClient
-from registry.redis_keys import RedisKeys
 from registry.write_log import RedisWriteLog
 
 
 @dataclass(frozen=True, slots=True)
-class WritingParts:
-    """`secrets`: the present one first, then those before it."""
-
-    redis: RedisClient
-    keys: RedisKeys
-    secrets: Sequence[bytes]
-    clock: Clock
-    federation_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Writing:
-    """What a worker serves, runs in the background, and waits for at its end."""
+    """What a worker writes with, and what settles the writes of which it is not known how they ended."""
 
-    routes: WriteRoutes
+    write_routes: WriteRoutes
     settler: Settler
-    detached: Detached
-
-    def figures(self) -> WriteFigures:
-        return WriteFigures(lambda: self.settler.pending, lambda: self.settler.settled)
 
     @classmethod
     def wired(
-        cls,
-        settings: Settings,
-        parts: WritingParts,
-        federation: Federation,
-        reads: ReadService,
-        searches: SearchService,
-        guide: LocatorGuide | None,
+        cls, ground: Ground, reading: Reading, guide: LocatorGuide | None, stack: AsyncExitStack
     ) -> Writing:
-        sealer = Sealer(parts.secrets)
-        log = RedisWriteLog(parts.redis, keys=parts.keys, outbox=settings.sync)
-        claims = Claims(log, sealer, parts.clock)
+        """Closing the stack waits for the writes that go on without their client."""
+        settings, clock, federation, reads = ground.settings, ground.clock, ground.federation, reading.reads
+        sealer = Sealer(ground.secrets)
+        log = RedisWriteLog(ground.redis, keys=ground.keys, outbox=settings.sync)
+        claims = Claims(log, sealer, clock)
         evidence = Evidence(federation)
         options = SendingOptions(deadline=settings.write_deadline, settle=settings.write_settle)
         idempotency = Idempotency(
-            RedisIdempotencyStore(parts.redis, keys=parts.keys),
+            RedisIdempotencyStore(ground.redis, keys=ground.keys),
             sealer,
-            parts.clock,
+            clock,
             hold=settings.write_deadline + 3 * settings.write_settle,
         )
         desk = Desk(
             federation=federation,
             reads=reads,
-            uniqueness=Uniqueness(federation, searches, guide, claims),
+            uniqueness=Uniqueness(federation, reading.searches, guide, claims),
             claims=claims,
-            sending=Sending(log, evidence, sealer, parts.clock, options),
+            sending=Sending(log, evidence, sealer, clock, options),
             evidence=evidence,
             mirroring=Mirroring(federation, reads),
             learn=_nothing_to_tell if guide is None else WriteLearner(guide.locator).learn,
@@ -93,23 +72,26 @@ class Writing:
             default_home=settings.home,
         )
         detached = Detached(settings.write_deadline)
+        stack.push_async_callback(detached.aclose)
         routes = WriteRoutes(
             creates=CreateService(desk),
             updates=UpdateService(desk),
             transactions=TransactionService(desk),
             idempotency=idempotency,
             detached=detached,
-            rules=RequestRules(parts.federation_id, settings.write_deadline),
-            clock=parts.clock,
+            rules=RequestRules(ground.federation_id, settings.write_deadline),
+            clock=clock,
         )
-        settler = Settler(
-            desk,
-            idempotency,
-            parts.clock,
-            via=f"1.1 {pseudonym(parts.federation_id)}",
-            every=settings.write_settle,
-        )
-        return cls(routes, settler, detached)
+        return cls(routes, Settler(desk, idempotency, clock, via=ground.via, every=settings.write_settle))
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return self.write_routes.routes()
+
+    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self.settler.run()
+
+    def figures(self) -> Iterable[WriteFigures]:
+        yield WriteFigures(lambda: self.settler.pending, lambda: self.settler.settled)
 
 
 async def _nothing_to_tell(circle: Entry, persons: Sequence[Identifier], known_at: str | None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from broker.core.access.principal import BROKER, LOCAL, Principal
+from broker.core.access.touched import Touched
 from broker.core.outcome import Language
 from broker.core.preferences import Preferences
 from broker.errors import StoreError
@@ -25,7 +27,7 @@ class RequestContext:
 
     `deadline` is an instant of the monotonic clock: the answer leaves by then. `caller` owns the page links that this
     answer gives. `via` is the Via header that managers are sent, by which a loop of brokers is recognised (RFC 9110,
-    section 7.6.3).
+    section 7.6.3). `principal` is what the client may do; `touched` gathers whose data it has seen or changed.
     """
 
     request_id: str
@@ -35,6 +37,13 @@ class RequestContext:
     deadline: float
     via: str
     clock: Clock
+    principal: Principal = LOCAL
+    touched: Touched = field(default_factory=Touched)
+
+    def as_broker(self) -> RequestContext:
+        """For what the broker must know itself before it may answer: the client's limits do not bind it, nor does the
+        client see it, so nobody's data counts as touched."""
+        return replace(self, principal=BROKER, touched=Touched())
 
     def remaining(self) -> float:
         """Seconds left for managers: what it takes to merge and answer is kept back."""

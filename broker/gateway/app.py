@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from broker.gateway.compression import compressed
 from broker.gateway.fhir_answer import fhir_errors
@@ -27,9 +29,17 @@ async def request_id(request: web.Request, handler: Handler) -> web.StreamRespon
     return response
 
 
-def build_app(routes: Iterable[web.AbstractRouteDef], *, max_request_bytes: int) -> web.Application:
-    """Errors are OperationOutcomes under `/fhir`, problem documents under `/registry`, and plain elsewhere."""
-    surroundings = [request_id, compressed, fhir_errors, registry_errors]
+SURROUNDINGS: Final[Sequence[Middleware]] = (request_id, compressed, fhir_errors, registry_errors)
+"""Outermost first. Errors are OperationOutcomes under `/fhir`, problem documents under `/registry`, and plain elsewhere."""
+
+
+def build_app(
+    routes: Iterable[web.AbstractRouteDef],
+    *,
+    surroundings: Iterable[Middleware] = SURROUNDINGS,
+    max_request_bytes: int,
+) -> web.Application:
+    """`surroundings`: outermost first."""
     app = web.Application(middlewares=surroundings, client_max_size=max_request_bytes)
     app.add_routes(routes)
     return app

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from broker.core.access.principal import LOCAL, Principal
+from broker.core.access.touched import Touched
 from broker.core.media_type import Format, negotiate, parse_content_type
 from broker.core.outcome import language_of
 from broker.core.preferences import parse_prefer
@@ -20,6 +22,12 @@ from broker.federation.context import RequestContext
 from broker.ports import Clock
 
 REQUEST_ID = web.RequestKey("request_id", str)
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+"""Who asks; set by the gateway's authentication before any handler."""
+
+TOUCHED = web.RequestKey("touched", Touched)
+"""What the audit is told of when the request is done."""
 
 MAX_BROKERS = 5
 """Brokers that a request may come through: a loop over differently named brokers ends here."""
@@ -50,15 +58,18 @@ def request_id_of(request: web.Request) -> str:
 def context_of(request: web.Request, rules: RequestRules, clock: Clock) -> RequestContext:
     """The context of a request; `federation.loop` where it has been through this federation before."""
     preferences = parse_prefer(request.headers.getall("Prefer", []))
+    principal = request.get(PRINCIPAL, LOCAL)
     wait = rules.deadline if preferences.wait is None else min(preferences.wait, rules.deadline)
     return RequestContext(
         request_id=request[REQUEST_ID],
-        caller="local",
+        caller=principal.caller,
         language=language_of(request.headers.get("Accept-Language")),
         preferences=preferences,
         deadline=clock.monotonic() + wait,
         via=_via(request.headers.getall("Via", []), rules.federation_id),
         clock=clock,
+        principal=principal,
+        touched=request.setdefault(TOUCHED, Touched()),
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.cli_process import CliProcess, cli
+from tests.support.ports import lasting_port
 
 
 @dataclass
@@ -100,11 +99,3 @@ def broker_program(file: Path, redis_url: str, directory: Path, **settings: str)
         "serving http",
         f"http://127.0.0.1:{port}/fhir",
     )
-
-
-def lasting_port() -> int:
-    """A free port that no outgoing connection is given while nobody listens on it: below the ephemeral ones."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

@@ -31,6 +31,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import write_certificates
+from tests.support.ports import lasting_port
 
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
 _CACHE = Path(__file__).parents[2] / ".kafka"
@@ -145,7 +146,7 @@ class KafkaServer:
     def start(self) -> None:
         """Format its storage and run it. Not starting is a defect, no reason to skip."""
         begun = time.monotonic()
-        self._port, self._secure, controller = _free_ports(3)
+        self._port, self._secure, controller = lasting_port(), lasting_port(), lasting_port()
         self.directory.mkdir(parents=True, exist_ok=True)
         write_certificates(self.directory)
         settings = _SETTINGS.format(
@@ -304,14 +305,6 @@ def _tool(name: str) -> str:
     if found is None:
         raise KafkaUnavailable(f"{name} is not installed")
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _answers(port: int) -> bool:

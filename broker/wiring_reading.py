@@ -1,0 +1,69 @@
+"""The reading side of a worker, put together: a part of the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from broker import __version__
+from broker.core.capability import federation_statement
+from broker.federation.history import HistoryService
+from broker.federation.read import ReadService
+from broker.federation.search import SearchService
+from broker.gateway.fhir_request import RequestRules
+from broker.gateway.fhir_routes import FhirRoutes
+from broker.gateway.plan_api import plan_routes
+from broker.observability.metrics import Room
+from broker.wiring_ground import Ground
+from broker.wiring_locating import Locating
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a worker searches and reads with."""
+
+    searches: SearchService
+    reads: ReadService
+    fhir_routes: FhirRoutes
+
+    @classmethod
+    def wired(cls, ground: Ground, locating: Locating | None) -> Reading:
+        settings, federation = ground.settings, ground.federation
+        searches = (
+            SearchService(federation)
+            if locating is None
+            else SearchService(federation, locating.guide, locating.observer.seen)
+        )
+        reads = ReadService(federation)
+        fhir = FhirRoutes(
+            searches=searches,
+            reads=reads,
+            histories=HistoryService(federation, reads),
+            statement=lambda: federation_statement(
+                ground.managers.all(),
+                public_base=settings.base_url,
+                version=__version__,
+                now=ground.clock.now().isoformat(timespec="seconds"),
+                federation_id=ground.federation_id,
+                writes=True,
+                subscriptions=settings.sync,
+            ),
+            rules=RequestRules(ground.federation_id, settings.search_deadline),
+            clock=ground.clock,
+            max_count=settings.max_count,
+            default_count=settings.default_count,
+        )
+        return cls(searches, reads, fhir)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        yield from self.fhir_routes.routes()
+        yield from plan_routes(self.searches.explain, max_count=self.fhir_routes.max_count)
+
+    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return ()
+
+    def figures(self) -> Iterable[Room]:
+        return ()
