@@ -49,7 +49,7 @@ class RedisOutbox:
 
     async def _enqueue(self, changes: Sequence[CircleChange], floor: str) -> list[int | None]:
         buckets, made = change_arguments(changes, self._keys)
-        keys = [self._keys.outbox, self._keys.outbox_floors, *buckets]
+        keys = [self._keys.outbox, self._keys.outbox_epoch, self._keys.outbox_floors, *buckets]
         told: list[bytes] = await _ENQUEUE.run(self._client, keys, (floor, *made))
         return [int(one) if one else None for one in told]
 

@@ -5,6 +5,9 @@ to be kept packed: field, ten bytes of a digest of its id; value, big-endian, si
 
     sequence | instant (ms, 0 unknown) | deleted (one byte) | versions seen at that instant, the last first
 
+A number is never below the instant at which the server began to run, or took over from another: that one may have given
+numbers of which this one knows nothing, since its last changes were not synced or not replicated.
+
 A version is a number of six bytes: the one that it is written as, and one (order counts then); from 2^47 on, the digest of
 one that is no number (only sameness counts). 0: the manager gave none.
 """
@@ -12,7 +15,7 @@ one that is no number (only sameness counts). 0: the manager gave none.
 from __future__ import annotations
 
 # A change has nine arguments, from `from` on: which bucket (1 for the first), field, manager, id, version, instant as text,
-# operation, instant, version as a number. `stream` and `bucket` are keys.
+# operation, instant, version as a number. `stream`, `epoch` and `bucket` are keys.
 ENQUEUE_FUNCTION = """
 local OPAQUE, MOST_VERSIONS = 2 ^ 47, 8
 
@@ -60,7 +63,20 @@ local function kept_versions(known, instant, version)
   return versions
 end
 
-local function enqueue(stream, floor, bucket, from, now)
+local began
+local function begun(epoch, now)
+  if began then return began end
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+  local known, since = string.match(redis.call('GET', epoch) or '', '^(%x*) (%d+)$')
+  if known ~= run then
+    since = now
+    redis.call('SET', epoch, run .. string.format(' %.0f', now))
+  end
+  began = tonumber(since)
+  return began
+end
+
+local function enqueue(stream, epoch, floor, bucket, from, now)
   local field, instant, version = ARGV[from + 1], tonumber(ARGV[from + 7]), tonumber(ARGV[from + 8])
   local deleted = ARGV[from + 6] == 'deleted'
   local known, stated = unpacked(bucket, field), ARGV[from + 4]
@@ -71,7 +87,7 @@ local function enqueue(stream, floor, bucket, from, now)
     if instant > 0 and instant <= floor then return false end
     known = {sequence = now - 1, instant = 0, versions = {}}
   end
-  local sequence = known.sequence + 1
+  local sequence = math.max(known.sequence + 1, begun(epoch, now))
   local packed = struct.pack('>I6I6B', sequence, math.max(known.instant, instant), deleted and 1 or 0)
   for _, one in ipairs(kept_versions(known, instant, version)) do packed = packed .. struct.pack('>I6', one) end
   redis.call('HSET', bucket, field, packed)
@@ -87,7 +103,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# KEYS: stream, floors, buckets · ARGV: where each manager's feed was followed from (ms), or ''; changes.
+# KEYS: stream, epoch, floors, buckets · ARGV: where each manager's feed was followed from (ms), or ''; changes.
 # Answers for each: its number, or '' for what is nothing new.
 ENQUEUE = (
     ENQUEUE_FUNCTION
@@ -97,10 +113,10 @@ local told = {}
 for from = 2, #ARGV, 9 do
   local floor = 0
   if ARGV[1] ~= '' then
-    redis.call('HSETNX', KEYS[2], ARGV[from + 2], ARGV[1])
-    floor = tonumber(redis.call('HGET', KEYS[2], ARGV[from + 2]))
+    redis.call('HSETNX', KEYS[3], ARGV[from + 2], ARGV[1])
+    floor = tonumber(redis.call('HGET', KEYS[3], ARGV[from + 2]))
   end
-  told[#told + 1] = enqueue(KEYS[1], floor, KEYS[2 + tonumber(ARGV[from])], from, now) or ''
+  told[#told + 1] = enqueue(KEYS[1], KEYS[2], floor, KEYS[3 + tonumber(ARGV[from])], from, now) or ''
 end
 return told
 """

@@ -79,6 +79,7 @@ class RedisWriteLog:
                 self._keys.write_begun,
                 *self._of(names),
                 self._keys.outbox,
+                self._keys.outbox_epoch,
                 *buckets,
             ]
             kept = 0 if result is None or keep <= 0 else _milliseconds(keep)

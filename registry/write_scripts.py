@@ -80,8 +80,8 @@ return 1
 """
 )
 
-# KEYS: intents, blobs, due, begun, names; outbox, buckets · ARGV: intent or '', token or '', names, milliseconds or 0,
-# result, how many names; changes (`outbox_scripts`).
+# KEYS: intents, blobs, due, begun, names; outbox, epoch, buckets · ARGV: intent or '', token or '', names, milliseconds or
+# 0, result, how many names; changes (`outbox_scripts`).
 # Answers 1, 0 where a name is a later holder's, or the names of the intent where they were not all given.
 FINISH = (
     ENQUEUE_FUNCTION
@@ -102,7 +102,9 @@ if record then
   redis.call('ZREM', KEYS[4], intent)
 end
 local outbox = 5 + ARGV[6]
-for from = 7, #ARGV, 9 do enqueue(KEYS[outbox], 0, KEYS[outbox + ARGV[from]], from, now) end
+for from = 7, #ARGV, 9 do
+  enqueue(KEYS[outbox], KEYS[outbox + 1], 0, KEYS[outbox + 1 + ARGV[from]], from, now)
+end
 local alone = 1
 for i = 5, outbox - 1 do
   local held = redis.call('HMGET', KEYS[i], 't', 'i', 'r')

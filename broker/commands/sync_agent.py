@@ -58,7 +58,7 @@ def agent(
     """
     settings = Settings.load(config=config, gestionnaires=gestionnaires)
     manager = chosen_manager(gestionnaire, manager_url, settings.gestionnaires)
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     figures = run(_worked(settings, manager, AgentOptions(lanes=lanes, report=report, once=once)))
     if as_json:
         typer.echo(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())

@@ -18,10 +18,10 @@ circle's public id, so that the events of one circle stay in order. Neither key 
     ce_reason       not-selected             on a replication topic: the circle lives on, and the manager's Subscriptions
                                              select it no longer, so that for this manager it is deleted
 
-A number that is greater by more than one says that changes are missing, or that numbering began anew because its store was
-lost; it never becomes smaller. It is padded with zeros because CloudEvents' `sequence` extension asks for a text that sorts
-as it counts. Other attributes are ignored, so that later producers can add some; a change that readers must know of takes a
-new `ce_dataschema`.
+A circle's first number is the store's time in milliseconds, and it never becomes smaller. One that is greater by more than
+one says that changes are missing, or that numbering began anew because the store was lost or started again. It is padded
+with zeros because CloudEvents' `sequence` extension asks for a text that sorts as it counts. Other attributes are ignored,
+so that later producers can add some; a change that readers must know of takes a new `ce_dataschema`.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class PoisonError(BrokerError):
 class Change:
     """A circle that changed. `manager`: its home's slug. `local_id`: the id there; `public_id`: across the federation.
 
-    `version`: the manager's own, None where it gives none (a deletion at many). `last_updated`: the manager's instant, as
-    it wrote it. `sequence`: among this circle's changes (1 or more). Raises `ValueError` for what no event can say.
+    `version`: the manager's own, None where it gives none (a deletion at many), and where the circle is as it was and its
+    Patient is not. `last_updated`: the manager's instant, as it wrote it. `sequence`: among this circle's changes (1 or
+    more). Raises `ValueError` for what no event can say.
     """
 
     manager: str

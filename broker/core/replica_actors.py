@@ -13,7 +13,7 @@ from broker.core.entry import Entry
 from broker.core.event_content import ChangeEvent
 from broker.core.named_urn import urn_of
 from broker.core.references import Named, with_references
-from broker.core.replica_marks import AS_OF_SYSTEM, as_of_code, held_state, is_copy_of, marked, state_marked
+from broker.core.replica_marks import AS_OF_SYSTEM, as_of, held_state, is_copy_of, marked, state_marked
 
 
 class AmbiguousActorError(ValueError):
@@ -131,7 +131,7 @@ def _is_outdated(held: Entry, actor: Actor, public_base: str) -> bool:
     """Whether it is a copy of this very original, and an older one. The manager's own actor is never touched."""
     if not is_copy_of(held, source_of(actor.resource, actor.named, public_base)):
         return False
-    code = _as_of(actor.resource)
+    code = as_of(actor.resource)
     now = None if code is None else state_marked([(AS_OF_SYSTEM, code)])
     then = held_state(held)
     return now is not None and (then is None or now > then)
@@ -139,28 +139,10 @@ def _is_outdated(held: Entry, actor: Actor, public_base: str) -> bool:
 
 def _restated(copy: Mapping[str, Any], actor: Actor) -> dict[str, Any]:
     """A copy with its mark, and with the identifier by which it is found where it has none of its own."""
-    made = marked(copy, as_of=_as_of(actor.resource))
+    made = marked(copy, as_of=as_of(actor.resource))
     if strongest_identifier(made) is not None:
         return made
     system, value = actor.identifier
     stated = made.get("identifier")
     others = stated if isinstance(stated, list) else []
     return made | {"identifier": [*others, {"system": system, "value": value}]}
-
-
-def _as_of(resource: Mapping[str, Any]) -> str | None:
-    """As new as an actor is; a copy, as its original was when it was copied."""
-    meta = resource.get("meta")
-    meta = meta if isinstance(meta, Mapping) else {}
-    tags = meta.get("tag")
-    for tag in tags if isinstance(tags, list) else ():
-        if (
-            isinstance(tag, Mapping)
-            and tag.get("system") == AS_OF_SYSTEM
-            and isinstance(tag.get("code"), str)
-        ):
-            return str(tag["code"])
-    updated, version = meta.get("lastUpdated"), meta.get("versionId")
-    return as_of_code(
-        updated if isinstance(updated, str) else None, version if isinstance(version, str) else None
-    )

@@ -1,4 +1,6 @@
-"""The marks that the regional agent puts on what it writes, and by which it knows later what it has before it. Pure.
+"""The marks on what is copied, by which the regional agent knows later what it has before it. Pure.
+
+The agent puts them on what it writes; a write at a circle's home, on the actors that it has copied there.
 
 A replica of a circle, and a copy of an actor, say so by the tag `urn:cds-broker:copy|replica` (`dedup`), and which they are
 of by `meta.source`, the original's public address. One more tag says of which state:
@@ -75,6 +77,26 @@ def as_of_code(last_updated: str | None, version: str | None) -> str | None:
     if last_updated is None or date_range(last_updated) is None:
         return None
     return f"{last_updated}/{version}" if version else last_updated
+
+
+def as_of(resource: Mapping[str, Any]) -> str | None:
+    """The code of the tag `as-of` for a copy of this actor; None where it gives no instant.
+
+    As new as it says of itself; a copy, as its original was when it was copied, or else as the copy is.
+    """
+    meta = resource.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    stated = meta.get("tag")
+    tags = [one for one in stated if isinstance(one, Mapping)] if isinstance(stated, list) else []
+    for tag in tags:
+        if tag.get("system") == AS_OF_SYSTEM and isinstance(tag.get("code"), str):
+            return str(tag["code"])
+    updated, version = meta.get("lastUpdated"), meta.get("versionId")
+    if any((tag.get("system"), tag.get("code")) == (REPLICA_SYSTEM, REPLICA_CODE) for tag in tags):
+        version = None  # the copy's own, which says nothing of the original's
+    return as_of_code(
+        updated if isinstance(updated, str) else None, version if isinstance(version, str) else None
+    )
 
 
 def marked(

@@ -12,7 +12,9 @@ DEFAULT_PREFIX: Final = "cds"
 NOTIFICATIONS: Final = "{prefix}.notifications"
 REPLICATION: Final = "{prefix}.replication.{slug}"
 DEAD_LETTERS: Final = "{prefix}.dead-letters.{slug}"
+CONFLICTS: Final = "{prefix}.conflicts"
 REMOVED: Final = "{prefix}.removed.{slug}"
+AUDIT: Final = "{prefix}.audit"
 
 
 def notifications(prefix: str = DEFAULT_PREFIX) -> str:
@@ -30,9 +32,19 @@ def dead_letters(slug: str, prefix: str = DEFAULT_PREFIX) -> str:
     return DEAD_LETTERS.format(prefix=prefix, slug=slug)
 
 
+def conflicts(prefix: str = DEFAULT_PREFIX) -> str:
+    """Persons with two homes: ids only, compacted; what is left is the list of open ones."""
+    return CONFLICTS.format(prefix=prefix)
+
+
 def removed(slug: str, prefix: str = DEFAULT_PREFIX) -> str:
     """Whose replicas a manager's agent has removed, so that no older event brings one back: ids and numbers only."""
     return REMOVED.format(prefix=prefix, slug=slug)
+
+
+def audit(prefix: str = DEFAULT_PREFIX) -> str:
+    """The trail of accesses, where `CDS_AUDIT` names the log: for who watches over accesses, and nobody else."""
+    return AUDIT.format(prefix=prefix)
 
 
 def owner_of(endpoint: str, prefix: str = DEFAULT_PREFIX) -> str | None:

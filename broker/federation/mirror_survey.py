@@ -175,13 +175,17 @@ class Survey:
 
     async def _actor(self, named: Named) -> Actor | Problem:
         """Raises `ManagerError`, of whichever manager fails."""
-        if split_public_id(named.public_id) is None or self.federation.managers.get(named.slug) is None:
+        registered = self.federation.managers.get(named.slug)
+        if split_public_id(named.public_id) is None or registered is None:
             return UNKNOWN
+        if not self.context.principal.reaches(registered.gestionnaire):
+            # A copy would show at the home what the client may not see.
+            return Problem.about("access.reference", registered.gestionnaire)
         if named.type not in COPIED_TYPES:
             return Problem(Issue("write.reference-type", {"type": named.type}))
         async with self._at_once:
             try:
-                answer = await self.reads.read(named.type, named.public_id, self.context)
+                answer = await self.reads.read(named.type, named.public_id, self.context.as_broker())
             except RequestError:
                 return UNKNOWN
             except BrokerError as error:
@@ -206,7 +210,7 @@ class Survey:
         """A resource as a manager holds it: it may be anything that is JSON."""
         try:
             resource = parsed(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             resource = None
         if resource is None or nests_too_deep(resource):
             registered = self.federation.managers.get(slug)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
@@ -25,6 +25,7 @@ from broker.core.copy_plan import CopyPlan, PlannedCopy, plan_copies, the_one
 from broker.core.identity import ID
 from broker.core.manager_failure import failed, kind_of_status
 from broker.core.references import named_by, reference_paths, with_references
+from broker.core.replica_marks import as_of, marked
 from broker.core.rewriting import inward
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
@@ -98,9 +99,9 @@ class Mirroring:
             return Mirrored(local.body)
         # In two steps: what one reference becomes may be the text of another, where the home is a broker itself.
         marks = {text: f"urn:cds-broker:reference:{at}" for at, text in enumerate(references)}
-        marked = inward(with_references(body, marks), origin, aliases).body
+        standing = inward(with_references(body, marks), origin, aliases).body
         named_again = {mark: references[text] for text, mark in marks.items()}
-        return Mirrored(with_references(marked, named_again), tuple(made.values()))
+        return Mirrored(with_references(standing, named_again), tuple(made.values()))
 
     async def plan(
         self, wanted: Wanted, home: Registered, context: RequestContext, *, unknown: Sequence[str] = ()
@@ -121,9 +122,14 @@ class Mirroring:
         survey.problems.raise_any()
         base = target.origin.public_base
         full_urls = {one: uuid5(NAMESPACE_URL, f"{base}/{one}").urn for one in survey.actors}
-        return plan_copies(
-            dict.fromkeys(text for _, text in wanted), survey.actors, survey.at_home, full_urls, base
+        texts = dict.fromkeys(text for _, text in wanted)
+        plan = plan_copies(texts, survey.actors, survey.at_home, full_urls, base)
+        # As a regional agent marks its copies, which may come upon this one with an event that is older or newer.
+        copies = (
+            replace(copy, resource=marked(copy.resource, as_of=as_of(survey.actors[copy.original].resource)))
+            for copy in plan.copies
         )
+        return replace(plan, copies=tuple(copies))
 
     async def create(
         self, plan: CopyPlan, home: Registered, context: RequestContext
@@ -218,7 +224,7 @@ def _local_reference(answer: ManagerAnswer, resource_type: str) -> str | None:
             return f"{resource_type}/{path[2]}"
     try:
         head = _decode_head(answer.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     usable = head.resource_type == resource_type and ID.fullmatch(head.id)
     return f"{resource_type}/{head.id}" if usable else None

@@ -283,7 +283,7 @@ def _local_id(answer: ManagerAnswer, kind: str) -> str | None:
             return path[2]
     try:
         head = _decode_head(answer.body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return head.id if head.resource_type == kind and ID.fullmatch(head.id) else None
 
@@ -297,6 +297,6 @@ def _issue_codes(body: bytes) -> Sequence[str]:
     """Of an OperationOutcome: FHIR's own codes, and nothing that a manager may have written of a person."""
     try:
         issues = _decode_outcome(body).issue
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     return [one.code for one in issues[:3] if _ISSUE_CODE.fullmatch(one.code)]

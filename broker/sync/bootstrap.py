@@ -33,12 +33,13 @@ from broker.core import json_text
 from broker.core.bundle import Entry
 from broker.core.change_event import Change, Operation
 from broker.core.dedup import is_replica
-from broker.core.subscription import Subscription
+from broker.core.subscription import ContentLevel, Subscription
 from broker.core.subscription_criteria import Circle
 from broker.errors import FailureKind, ManagerError
-from broker.ports import Clock
+from broker.ports import Clock, Disclosures
 from broker.sync.bootstrap_options import BootstrapOptions
 from broker.sync.change_log import ChangeLog, Outgoing
+from broker.sync.disclosures import UNTRACED, of_circle
 from broker.sync.event_records import Content, EventRecords
 from broker.sync.homes import Homes, StaleError
 from broker.sync.instants import earlier, epoch, newest
@@ -50,6 +51,7 @@ from registry.ports import Outbox
 from registry.subscription_ports import SentCircles
 
 _CIRCLE = "CareTeam"
+_UNTRACED = 5.0  # seconds until what could not be traced is tried again
 _TRIES = 5  # at a circle that changes while it is looked at
 _OF_THE_CIRCLE = frozenset(
     {FailureKind.ERROR, FailureKind.REJECTED, FailureKind.INVALID, FailureKind.TOO_LARGE}
@@ -77,6 +79,7 @@ class Bootstrap:
     options: BootstrapOptions
     save: Save
     progress: BootstrapProgress
+    disclosures: Disclosures = UNTRACED
     _handled: set[tuple[str, str | None]] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -160,6 +163,7 @@ class Bootstrap:
                     for one in matching.values()
                 )
             )
+            await self._disclose(list(matching.values()))
             after = await self._numbers(list(matching))
             ready = [one for name, one in matching.items() if before[name].is_still(after[name])]
             await self._publish(ready)
@@ -221,6 +225,21 @@ class Bootstrap:
             records += self.records.bounded(one.change, made)[0]
         await self.homes.remember()
         await self.log.publish_many(records)
+
+    async def _disclose(self, found: Sequence[_Found]) -> None:
+        """Returns when the trail has it, however long that takes."""
+        if self.subscription.channel.content is not ContentLevel.FULL:
+            return
+        handed = [
+            disclosure
+            for one in found
+            for disclosure in of_circle(
+                one.change, one.content.circle, one.content.actors, [self.subscription]
+            )
+        ]
+        while not await self.disclosures.told(handed):
+            await self.clock.sleep(_UNTRACED)
+            await self._keep()  # it is this node's work still
 
     # --- how far
 

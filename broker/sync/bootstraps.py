@@ -121,7 +121,7 @@ class Bootstraps:
                 continue
             for registered in self.managers.all():
                 manager = registered.gestionnaire
-                if manager.id != slug:
+                if manager.id != slug and subscription.covers(manager.id, manager.region):
                     asked = requests.get(subscription.id, 0)
                     mark = mark_of(subscription.version, asked, manager.base_url)
                     found[subscription.id, manager.id] = (mark, subscription, registered)

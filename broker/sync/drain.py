@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 from broker.core.change_event import Change, Operation
 from broker.errors import BrokerError, FailureKind, ManagerError, StoreError
-from broker.ports import Clock
+from broker.ports import Clock, Disclosures
 from broker.sync.change_log import ChangeLog, Outgoing
+from broker.sync.disclosures import UNTRACED, of_circle
 from broker.sync.event_records import Content, EventRecords
 from broker.sync.homes import Absence, Homes, StaleError
 from broker.sync.homes_queue import HomesQueue, Line
@@ -41,6 +42,8 @@ _OF_THE_HOME = frozenset(
         FailureKind.BREAKER_OPEN,
         FailureKind.BUSY,
         FailureKind.REFUSED,
+        FailureKind.CREDENTIALS,
+        FailureKind.ADDRESS,
         FailureKind.LOOP,
     }
 )
@@ -69,6 +72,7 @@ class Drain:
     options: PublisherOptions
     figures: PublisherFigures
     observe: Callable[[float], None]
+    disclosures: Disclosures = UNTRACED
     _queue: HomesQueue = field(init=False)
     _sender: Sender = field(init=False)
     _looking: int = 0
@@ -115,7 +119,8 @@ class Drain:
             if found is None:
                 raise LostLeadError
             if not found:
-                await self.outbox.wait(place, seconds=1.0)
+                if await self.outbox.wait(place, seconds=1.0):
+                    await self.clock.sleep(self.options.gather)  # the write's own answer goes first
                 continue
             place = found[-1].place
             now = self.clock.monotonic()
@@ -204,6 +209,8 @@ class Drain:
             return Parcel(line, await self._of_absent(found, line, records), part)
         circle, actors = (None, ()) if found is None else (found.circle, found.actors)
         destinations = await self.routing.route(last, circle, actors)
+        if not await self.disclosures.told(of_circle(last, circle, actors, destinations.whole)):
+            raise _NotNowError
         for change in changes:
             sent = self.records.replication(change, found, destinations)
             bounded, reduced = self.records.bounded(change, sent)

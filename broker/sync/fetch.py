@@ -136,7 +136,7 @@ class FederationHomes:
         taken = await run.read()
         if change.manager in run.failures:
             raise run.failures[change.manager]
-        included, _ = await page_includes(query, run, searches, taken, context, aliases)
+        included, _ = await page_includes(query, run, searches, taken, context, aliases, federation.options)
         circle = next((one.item for one in taken.found if one.public_id == change.public_id), None)
         return circle, included
 
@@ -169,7 +169,7 @@ class FederationHomes:
         local_id = aliases.get(public)
         if local_id is None:
             try:
-                local_id = (await self.reads.locate(public)).local_id
+                local_id = (await self.reads.locate(public, context)).local_id
             except RequestError:
                 return None
         found = await self._read(kind, local_id, registered, context, aliases)

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from broker.errors import StoreError
-from broker.ports import Clock
+from broker.ports import Clock, Disclosures
 from broker.sync.change_log import ChangeLog
+from broker.sync.disclosures import UNTRACED
 from broker.sync.drain import Drain
 from broker.sync.event_records import EventRecords
 from broker.sync.homes import Homes
@@ -49,6 +50,7 @@ class Publisher:
     options: PublisherOptions = field(default_factory=PublisherOptions)
     observe: Callable[[float], None] = _unobserved
     figures: PublisherFigures = field(default_factory=PublisherFigures)
+    disclosures: Disclosures = UNTRACED
     leading: bool = False
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Publisher:
             options=options,
             figures=self.figures,
             observe=self.observe,
+            disclosures=self.disclosures,
         )
         await drain.run()
 

@@ -10,7 +10,8 @@ class PublisherOptions:
     """Seconds, but for the bounds.
 
     `lease`: how long a publisher that fell silent stays the one. `margin`: of it, what a last publishing may take.
-    `tick`: between two looks at what is due again. `quiet`: between two looks at a circle that is not found.
+    `tick`: between two looks at what is due again. `gather`: from a first change to reading, for others to come with it.
+    `quiet`: between two looks at a circle that is not found.
     `most_waiting`: changes in hand. `most_read`: circles read and not in the log yet. `batch`: changes read, and circles
     published, at a time. `at_once`: circles read at one home at a time. `stale`: looks after which an older version than
     was announced is believed. `forget`: after which a circle that does not change is forgotten; `tidy`: between two parts.
@@ -19,6 +20,7 @@ class PublisherOptions:
     lease: float = 15.0
     margin: float = 5.0
     tick: float = 0.05
+    gather: float = 0.01
     quiet: float = 2.0
     most_waiting: int = 100_000
     most_read: int = 256

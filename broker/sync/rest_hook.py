@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from broker.core.audit.disclosure import Disclosure
 from broker.core.backoff import REST_HOOK, Backoff
 from broker.core.media_type import Format
 from broker.core.messages import text
@@ -28,7 +29,8 @@ from broker.core.signature import HEADER, signed
 from broker.core.subscription import ChannelKind, Subscription, SubscriptionStatus
 from broker.core.subscription_notification import NotificationType, NotifiedEvent, notification
 from broker.errors import StoreError
-from broker.ports import Clock
+from broker.ports import Clock, Disclosures
+from broker.sync.disclosures import UNTRACED, of_events
 from broker.sync.hook_client import HookClient, HookError, HookRequest
 from broker.sync.routing import notified
 from broker.sync.subscriptions_view import SubscriptionForm
@@ -48,6 +50,7 @@ class HookOptions:
 
     `look`: between two looks at what is due, where nothing wakes. `patience`: for one post, where the channel says nothing.
     `lease`: how long a worker that fell silent keeps its turn, beyond a post. `turn`: after which another may have it.
+    `untraced`: until what could not be traced is tried again.
     """
 
     at_once: int = 32
@@ -57,6 +60,7 @@ class HookOptions:
     patience: float = 10.0
     lease: float = 15.0
     turn: float = 20.0
+    untraced: float = 5.0
     events: Backoff = REST_HOOK
     handshake: Backoff = HANDSHAKE
 
@@ -82,6 +86,7 @@ class RestHooks:
     jitter: Callable[[], float]
     options: HookOptions = field(default_factory=HookOptions)
     figures: HookFigures = field(default_factory=HookFigures)
+    disclosures: Disclosures = UNTRACED
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -221,11 +226,18 @@ class _Turn:
         events = [event for one in waiting if (event := notified(one)) is not None]
         last = waiting[-1].number
         if events:
+            await self._disclose(of_events(subscription, events))
             await self._post(subscription, NotificationType.EVENT, events, last)
         else:
             await self._renew(self._options.lease, last)
         self._delivered = last
         self._hooks.figures.delivered += len(events)
+
+    async def _disclose(self, handed: Sequence[Disclosure]) -> None:
+        """Returns when the trail has it, however long that takes: it is no failure of the subscriber's."""
+        while not await self._hooks.disclosures.told(handed):
+            await self._renew(self._options.untraced + self._options.lease)
+            await self._hooks.clock.sleep(self._options.untraced)
 
     async def _post(
         self,

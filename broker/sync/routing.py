@@ -40,13 +40,15 @@ class Destinations:
     """`topics`: a manager's slug → how much its replication topic is told. `hooks`: a subscription's id → likewise.
 
     `ended`: subscriptions that are told for the last time, since the circle is gone or matches no longer. `left`: those of
-    `topics` by none of whose subscriptions the circle is selected any longer: their replica of it is to go.
+    `topics` by none of whose subscriptions the circle is selected any longer: their replica of it is to go. `whole`: the
+    subscriptions on whose account `topics` are told the circle with its content.
     """
 
     topics: Mapping[str, ContentLevel] = field(default_factory=dict)
     hooks: Mapping[str, ContentLevel] = field(default_factory=dict)
     ended: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
+    whole: Sequence[Subscription] = field(default=(), compare=False)
 
 
 class ChangeRouting(Protocol):
@@ -105,7 +107,8 @@ class ChangeRouter:
         self.matched = 0
 
     async def is_awaited(self) -> bool:
-        await self._view.ensure()
+        if not self._view.count:  # else `route` makes sure
+            await self._view.ensure()
         return self._view.count > 0
 
     async def route(self, change: Change, circle: Entry | None, actors: Sequence[Entry] = ()) -> Destinations:
@@ -133,7 +136,14 @@ class ChangeRouter:
         hooks = {one.id: one.channel.content for one, _ in selected if _is_hook(one)}
         told = frozenset(one.id for one, _ in selected)
         gone = before if change.operation is Operation.DELETED else before & told
-        return Destinations(topics, hooks, gone - matching, frozenset(left))
+        whole = [
+            one
+            for one, why in selected
+            if one.channel.slug is not None
+            and one.channel.content is ContentLevel.FULL
+            and why is not Selection.LEFT
+        ]
+        return Destinations(topics, hooks, gone - matching, frozenset(left), whole)
 
     def _select(
         self, change: Change, circle: Circle, before: frozenset[str]
@@ -145,6 +155,10 @@ class ChangeRouter:
             one = self._view.get(name)
             # A manager's own circles are nothing new to it.
             if one is None or not takes_changes(one) or one.channel.slug == change.manager:
+                continue
+            # Out of its owner's reach: told of the end of what it was sent while that was in reach, and of nothing else.
+            ends = change.operation is Operation.DELETED and name in before
+            if not ends and not one.covers(change.manager, change.region):
                 continue
             self.matched += 1
             why = one.criteria.select(circle, sent_before=name in before if known else None)

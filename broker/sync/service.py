@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
-from broker.core.identity import public_id
 from broker.core.messages import MESSAGES, text
 from broker.errors import RequestError
 from broker.federation.locating import LocatorGuide
 from broker.ports import Clock, Managers
-from registry.locator_model import Coverage, CoverageState, Generation, Pointer
+from registry.locator_model import Coverage, CoverageState, Generation
 from registry.model import REGIONS, Gestionnaire, Registered, Status
 from registry.ports import Locator
 
@@ -78,20 +77,6 @@ class LocatorStatus(msgspec.Struct, frozen=True):
     rotating: bool
     managers: tuple[ManagerInLocator, ...]
     generations: tuple[GenerationInLocator, ...]
-
-
-class ConflictingHome(msgspec.Struct, frozen=True):
-    """One of the circles of a person who has several: its manager, its own id there, and its public id."""
-
-    manager: str
-    circle: str
-    reference: str
-
-
-class ConflictList(msgspec.Struct, frozen=True):
-    """Persons with more than one home, each as their circles. Nothing tells who they are."""
-
-    conflicts: tuple[tuple[ConflictingHome, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +147,6 @@ class LocatorService:
             await self.locator.start_generation()
         return await self.status()
 
-    async def conflicts(self) -> ConflictList:
-        found = await self.locator.conflicts()
-        return ConflictList(tuple(tuple(_home(pointer) for pointer in homes) for homes in found))
-
     def _registered(self, slug: str) -> Registered:
         registered = self.managers.get(slug)
         if registered is None:
@@ -210,11 +191,6 @@ def _filling(generations: Sequence[Generation]) -> Generation | None:
     """The generation that is being filled while another one answers."""
     ours = [one for one in generations if one.ours and not one.dropping]
     return ours[-1] if len(ours) > 1 else None
-
-
-def _home(pointer: Pointer) -> ConflictingHome:
-    public = public_id(pointer.manager, pointer.circle_id)
-    return ConflictingHome(pointer.manager, pointer.circle_id, f"CareTeam/{public}")
 
 
 def _written(instant: float | None) -> str | None:

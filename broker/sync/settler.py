@@ -120,6 +120,8 @@ class Settler:
         if found is not None:
             marker, changes = await self._learn(intent, target)
             if intent.replay is not None:
+                # Whoever asks again is answered from here on, and may change it further: this change comes first.
+                await self.desk.sending.log.finish(None, changes=changes)
                 await self._answer(intent, intent.replay, found, target, context)
             await self._end(due, intent, "written", marker, changes)
         elif intent.absent:
@@ -170,10 +172,11 @@ class Settler:
                 marker = Marker(found.entry.public_id, target.slug)
                 operation = Operation.CREATED if found.created else Operation.UPDATED
                 changes += changed(target, found.entry, operation)
-            elif step.type == "Patient" and not await tell_of_patient(
-                self.desk, found.entry, target, context
-            ):
-                raise StoreError("federation.store")
+            elif step.type == "Patient":
+                learnt, again = await tell_of_patient(self.desk, found.entry, target, context)
+                if not learnt:
+                    raise StoreError("federation.store")
+                changes += again
         return marker, changes
 
     async def _patient(self, circle: Entry, context: RequestContext) -> Entry | None:

@@ -14,15 +14,25 @@ from typing import Any
 
 from broker.core.hook_address import AddressRules
 from broker.core.messages import text
-from broker.core.subscription import ChannelKind, Subscription, SubscriptionStatus
+from broker.core.subscription import ChannelKind, ContentLevel, Owner, Subscription, SubscriptionStatus
 from broker.core.subscription_form import drawn, read_subscription, to_fhir
 from broker.core.subscription_notification import NotificationType, NotifiedEvent, notification
 from broker.core.subscription_search import Test
 from broker.core.topics import replication
 from broker.errors import BrokerError, ConfigurationError, Issue, RefusedError, RequestError, StoreError
+from broker.federation.context import RequestContext
 from broker.federation.writing.update import names_version
 from broker.ports import Clock, Managers
 from broker.sync.routing import notified
+from broker.sync.subscription_rights import (
+    check_changeable,
+    check_content,
+    check_entitled,
+    owns,
+    sees,
+    sees_all,
+    tell,
+)
 from broker.sync.subscriptions_view import SubscriptionForm, SubscriptionsView
 from registry.subscription_model import QueueBounds, QueueState, StoredSubscription
 from registry.subscription_ports import HookQueue, SubscriptionStore
@@ -64,9 +74,12 @@ class SubscriptionService:
     options: SubscriptionOptions = field(default_factory=SubscriptionOptions)
     queues: dict[str, QueueState] = field(default_factory=dict)
 
-    async def create(self, resource: dict[str, Any]) -> tuple[Subscription, str | None]:
+    async def create(
+        self, resource: dict[str, Any], context: RequestContext
+    ) -> tuple[Subscription, str | None]:
         """What is registered, and the signing secret where the broker drew it: it is told this once."""
         stated = read_subscription(resource, self.form.rules())
+        check_entitled(stated, context.principal)
         self._check(stated)
         if self.view.count >= self.options.most:
             raise RequestError("subscription.too-many", limit=self.options.most)
@@ -74,45 +87,54 @@ class SubscriptionService:
         if stated.channel.kind is ChannelKind.REST_HOOK and stated.secret is None:
             secret = self.draw_secret()
             stated = drawn(stated, secret)
-        made = await self._activated(replace(stated, id=self.draw_id()), None)
+        owner = Owner.of(context.principal)
+        made = await self._activated(replace(stated, id=self.draw_id(), owner=owner), None)
         stored = await self._put(made)
         if stored is None:
             raise StoreError("federation.store")  # an id that was drawn twice
         await self._queued(stored)
+        context.touched.name("Subscription", stored.id)
         return stored, secret
 
-    async def read(self, name: str) -> Subscription:
-        """Raises `RequestError` request.not-found, request.deleted; `BrokerError` subscription.unreadable."""
-        stored = await self._stored(name)
-        subscription = self.form.read(stored)
+    async def read(self, name: str, context: RequestContext) -> Subscription:
+        """Raises `RequestError` request.not-found (also of another client's), request.deleted; `BrokerError`
+        subscription.unreadable."""
+        context.touched.name("Subscription", name)
+        subscription = self._seen(await self._stored(name), context)
         if subscription is None:
             raise BrokerError("subscription.unreadable")
         return subscription
 
     async def update(
-        self, name: str, resource: dict[str, Any], *, if_match: str | None
+        self, name: str, resource: dict[str, Any], context: RequestContext, *, if_match: str | None
     ) -> tuple[Subscription, str | None]:
         """As `create`. An update is no creation: an id that there is not is refused."""
         if resource.get("id") != name:
             raise RequestError("request.id-mismatch")
         while True:
-            present = await self.read(name)
+            present = await self.read(name, context)
+            check_changeable(present, context.principal)
             if if_match is not None and not names_version(if_match, str(present.version)):
                 raise RequestError("request.precondition")
             stated = read_subscription(resource, self.form.rules(), previous=present)
+            check_entitled(stated, context.principal)
             self._check(stated)
             secret = None
             if stated.channel.kind is ChannelKind.REST_HOOK and not (present.secret or stated.secret):
                 secret = self.draw_secret()
                 stated = drawn(stated, secret)
-            revised = await self._activated(present.revised(stated), present)
+            revised = present.revised(stated)
+            if owns(present, context.principal):
+                revised = replace(revised, owner=Owner.of(context.principal))
+            revised = await self._activated(revised, present)
             stored = await self._put(revised)
             if stored is not None:
                 await self._queued(stored)
                 return stored, secret
 
-    async def delete(self, name: str, *, if_match: str | None) -> None:
+    async def delete(self, name: str, context: RequestContext, *, if_match: str | None) -> None:
         """May be repeated. Raises `RequestError` request.not-found, request.precondition."""
+        context.touched.name("Subscription", name)
         while True:
             found = await self.store.read([name])
             if not found:
@@ -120,6 +142,7 @@ class SubscriptionService:
             present = found[0]
             if present.removed:
                 break
+            check_changeable(self._seen(present, context), context.principal)
             if if_match is not None and not names_version(if_match, str(present.version)):
                 raise RequestError("request.precondition")
             if await self.store.remove(name, expected=present.version):
@@ -127,15 +150,16 @@ class SubscriptionService:
         await self.queue.drop(name)
         await self.view.refresh()
 
-    async def search(self, tests: Sequence[Test]) -> Sequence[Subscription]:
-        """In the order of their ids."""
+    async def search(self, tests: Sequence[Test], context: RequestContext) -> Sequence[Subscription]:
+        """Those that the client may see, in the order of their ids."""
         if not await self.view.refresh():
             raise StoreError("federation.store")
         found = self.view.all()
         return [
             found[name]
             for name in sorted(found)
-            if all(test(resource) for resource in (to_fhir(found[name]),) for test in tests)
+            if sees(found[name], context.principal)
+            and all(test(resource) for resource in (to_fhir(found[name]),) for test in tests)
         ]
 
     # --- what was sent
@@ -145,14 +169,24 @@ class SubscriptionService:
         states = await self.queue.states([one.id for one in subscriptions])
         return [(one, states.get(one.id, QueueState()).last) for one in subscriptions]
 
-    async def events(self, name: str, *, since: int, until: int | None) -> bytes:
+    async def events(self, name: str, context: RequestContext, *, since: int, until: int | None) -> bytes:
         """The notification Bundle of past events, `MAX_EVENTS` at most: what is still kept of those numbers."""
-        subscription = await self.read(name)
+        subscription = await self.read(name, context)
+        check_content(subscription, context.principal)
         if subscription.channel.kind is not ChannelKind.REST_HOOK:
             raise RequestError("subscription.no-queue")
         ((_, last),) = await self.numbers([subscription])
         kept = await self.queue.events(name, since=since, until=until, limit=MAX_EVENTS)
-        found: list[NotifiedEvent] = [event for one in kept if (event := notified(one)) is not None]
+        reach = Owner.of(context.principal)
+        found: list[NotifiedEvent] = [
+            event
+            for one in kept
+            if (event := notified(one)) is not None
+            and reach.reaches(event.change.manager, event.change.region)
+        ]
+        for event in found:
+            if subscription.channel.content is not ContentLevel.EMPTY:
+                tell(context.touched, event)
         return notification(
             subscription,
             NotificationType.PAST,
@@ -260,6 +294,15 @@ class SubscriptionService:
         await self.queue.open(subscription.id)
         if subscription.status is SubscriptionStatus.REQUESTED:
             await self.queue.resume(subscription.id)
+
+    def _seen(self, stored: StoredSubscription, context: RequestContext) -> Subscription | None:
+        """None where it cannot be read. `request.not-found` of another client's: so of one of which nobody can tell."""
+        subscription = self.form.read(stored)
+        if not (
+            sees_all(context.principal) if subscription is None else sees(subscription, context.principal)
+        ):
+            raise RequestError("request.not-found")
+        return subscription
 
     async def _stored(self, name: str) -> StoredSubscription:
         found = await self.store.read([name])

@@ -9,27 +9,31 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
-from broker.core.subscription import ChannelKind, Subscription, SubscriptionStatus
+from broker.core.subscription import ChannelKind, Owner, Subscription, SubscriptionStatus
 from broker.core.subscription_form import SubscriptionRules, restored, to_fhir
 from broker.core.subscription_index import SubscriptionIndex
 from broker.errors import BrokerError, StoreError
+from broker.federation.following import follow
 from broker.ports import Clock
 from registry.subscription_model import StoredSubscription
 from registry.subscription_ports import SubscriptionStore
 
 _AT_ONCE = 20  # subscriptions read without letting others have a turn
 
+_OWNER = "_cds-broker-owner"  # beside the elements of the resource, whose names are FHIR's
+
 _log = logging.getLogger("broker.subscriptions")
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionForm:
-    """How subscriptions lie in the store: the resource with its secrets, which the store seals."""
+    """How subscriptions lie in the store: the resource with its secrets, which the store seals, and its owner."""
 
     public_base: str
     topic_prefix: str
@@ -40,17 +44,37 @@ class SubscriptionForm:
         return SubscriptionRules(self.public_base, self.clock.now(), self.topic_prefix)
 
     def kept(self, subscription: Subscription) -> bytes:
-        return orjson.dumps(to_fhir(subscription, secrets=True))
+        kept, owner = to_fhir(subscription, secrets=True), subscription.owner
+        if owner is not None:
+            kept[_OWNER] = [owner.client, _listed(owner.managers), _listed(owner.regions)]
+        return orjson.dumps(kept)
 
     def read(self, stored: StoredSubscription) -> Subscription | None:
         """None where it was removed, or can be read no more: sealed with a lost secret, or refused by newer rules."""
         if stored.content is None:
             return None
         try:
-            found = restored(orjson.loads(stored.content), self.rules())
+            kept = orjson.loads(stored.content)
+            owner = _owner(kept.pop(_OWNER, None))
+            found = replace(restored(kept, self.rules()), owner=owner)
         except (BrokerError, ValueError, KeyError, TypeError):
             return None
         return found.registered(stored.id, stored.version, stored.updated_at)
+
+
+def _listed(names: frozenset[str] | None) -> list[str] | None:
+    return None if names is None else sorted(names)
+
+
+def _owner(kept: list[Any] | None) -> Owner | None:
+    if kept is None:
+        return None
+    client, managers, regions = kept
+    return Owner(
+        client,
+        None if managers is None else frozenset(managers),
+        None if regions is None else frozenset(regions),
+    )
 
 
 def takes_changes(subscription: Subscription) -> bool:
@@ -165,21 +189,8 @@ class SubscriptionsView:
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each change, and at least every `refresh_seconds`."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._reread())
-
-    async def _follow(self) -> None:
         changes = self._store.changes()
-        try:
-            async for name in changes:
-                await (self._reread_one(name) if name else self.refresh())
-        finally:
-            if isinstance(changes, AsyncGenerator):
-                await changes.aclose()
+        await follow(changes, self._told, self.refresh, self._clock, seconds=self._refresh_seconds)
 
-    async def _reread(self) -> None:
-        # The bound for what publish/subscribe may lose: its messages are not stored.
-        while True:
-            await self._clock.sleep(self._refresh_seconds)
-            await self.refresh()
+    async def _told(self, name: str) -> None:
+        await (self._reread_one(name) if name else self.refresh())

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,11 @@ class Site:
             found += [read_event(one.key, one.value, one.headers) for one in batch.records]
         return found
 
-    async def check(self, circles: int, versions: int) -> list[ChangeEvent]:
-        """Every change is in the log, those of one circle in order, duplicates left aside. All events, as they lie there."""
+    async def check(self, circles: int, versions: int, *, restarts: int = 0) -> list[ChangeEvent]:
+        """Every change is in the log, those of one circle in order, duplicates left aside. All events, as they lie there.
+
+        `restarts` of the store: after each a circle's numbers begin anew, above all before them.
+        """
         events = await self.events()
         for topic in (TO_OCC, NOTIFICATIONS):
             by_circle: dict[str, list[int]] = {}
@@ -103,7 +107,8 @@ class Site:
             assert len(by_circle) == circles
             for numbers in by_circle.values():
                 assert len(numbers) == versions
-                assert numbers == list(range(numbers[0], numbers[0] + versions))
+                assert numbers == sorted(numbers)
+                assert sum(later - earlier != 1 for earlier, later in pairwise(numbers)) <= restarts
         return events
 
     async def drained(self, seconds: float = 20.0) -> None:
@@ -184,7 +189,7 @@ async def test_the_store_is_killed_and_restarted_under_changes(site: Site) -> No
     await changes
     await site.drained()
     await end(tasks)
-    await site.check(10, 20)
+    await site.check(10, 20, restarts=2)
 
 
 async def test_the_log_is_away_for_a_while(site: Site) -> None:

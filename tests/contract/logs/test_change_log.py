@@ -146,10 +146,10 @@ async def test_two_members_share_and_one_takes_over(world: World) -> None:
             taken[name] += batch.records
 
     async def publish_until(enough: int) -> None:
-        """Until the second has so many, each key in turn."""
+        """Until the second has so many, and the first some, each key in turn."""
         number = 0
         async with asyncio.timeout(15):
-            while len(taken["two"]) < enough:
+            while len(taken["two"]) < enough or not taken["one"]:
                 await world.log.publish_many(
                     [change(topic, f"k{key}", f"{number}-{key}") for key in range(16)]
                 )

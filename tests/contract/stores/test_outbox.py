@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,13 +14,12 @@ from registry.outbox import RedisOutbox
 from registry.outbox_model import CircleChange, Waiting
 from registry.ports import Outbox, WriteLog
 from registry.redis_connection import connect
-from registry.redis_keys import RedisKeys
 from registry.write_log import RedisWriteLog
 from tests.contract.stores.conftest import KINDS
-from tests.support.aged_store import age
 from tests.support.fake_outbox import FakeOutbox
 from tests.support.fake_stores import ManualClock
 from tests.support.fake_write_log import FakeWriteLog
+from tests.support.two_nodes import two_nodes
 from tests.support.waiting import until
 
 CREATED, UPDATED, DELETED = Operation.CREATED, Operation.UPDATED, Operation.DELETED
@@ -84,26 +82,14 @@ async def boxes(request: pytest.FixtureRequest) -> AsyncIterator[Boxes]:
 
         yield Boxes(box, box, FakeWriteLog(clock, outbox=box), advance, lose_all)
         return
-    if request.param == "valkey":
-        url = request.getfixturevalue("valkey_server").url
-    else:
-        url = request.getfixturevalue("valkey_cluster")
-    client, second = connect(url), connect(url)
-    keys = RedisKeys(f"t{uuid.uuid4().hex[:12]}")
-
-    async def lose() -> None:
-        for key in [key async for key in client.scan_iter(match=f"{keys.prefix}:*")]:
-            await client.delete(key)
-
-    yield Boxes(
-        RedisOutbox(client, keys=keys),
-        RedisOutbox(second, keys=keys),
-        RedisWriteLog(client, keys=keys),
-        lambda seconds: age(client, keys, seconds),
-        lose,
-    )
-    await client.aclose()
-    await second.aclose()
+    async with two_nodes(request) as nodes:
+        yield Boxes(
+            RedisOutbox(nodes.one, keys=nodes.keys),
+            RedisOutbox(nodes.other, keys=nodes.keys),
+            RedisWriteLog(nodes.one, keys=nodes.keys),
+            nodes.advance,
+            nodes.lose,
+        )
 
 
 # --- what is a change

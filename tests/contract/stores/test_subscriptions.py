@@ -4,7 +4,6 @@ real server and on a cluster."""
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tests.contract.stores.conftest import KINDS
 from tests.support.aged_store import age
 from tests.support.fake_stores import ManualClock
 from tests.support.fake_subscriptions import FakeHookQueue, FakeSentCircles, FakeSubscriptionStore
+from tests.support.two_nodes import two_nodes
 from tests.support.valkey import Valkey
 from tests.support.waiting import until
 
@@ -54,22 +54,16 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[Subscriptions]:
 
         yield Subscriptions(FakeSubscriptionStore(clock), queue, queue, FakeSentCircles(), advance)
         return
-    if request.param == "valkey":
-        url = request.getfixturevalue("valkey_server").url
-    else:
-        url = request.getfixturevalue("valkey_cluster")
-    client, second = connect(url), connect(url)
-    keys = RedisKeys(f"t{uuid.uuid4().hex[:12]}")
     sealer = Sealer([b"a secret of the tests"])
-    yield Subscriptions(
-        RedisSubscriptionStore(client, sealer, SystemClock(), keys=keys),
-        RedisHookQueue(client, sealer, SystemClock(), keys=keys),
-        RedisHookQueue(second, sealer, SystemClock(), keys=keys),
-        RedisSentCircles(client, keys=keys),
-        lambda seconds: aged(client, keys, seconds),
-    )
-    await client.aclose()
-    await second.aclose()
+    async with two_nodes(request) as nodes:
+        keys = nodes.keys
+        yield Subscriptions(
+            RedisSubscriptionStore(nodes.one, sealer, SystemClock(), keys=keys),
+            RedisHookQueue(nodes.one, sealer, SystemClock(), keys=keys),
+            RedisHookQueue(nodes.other, sealer, SystemClock(), keys=keys),
+            RedisSentCircles(nodes.one, keys=keys),
+            lambda seconds: aged(nodes.one, keys, seconds),
+        )
 
 
 async def aged(client: object, keys: RedisKeys, seconds: float) -> None:

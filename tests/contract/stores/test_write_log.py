@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,9 +16,9 @@ from registry.redis_keys import RedisKeys
 from registry.write_log import RedisWriteLog
 from registry.write_model import Different, Done, Due, Fresh, Running, Taken
 from tests.contract.stores.conftest import KINDS
-from tests.support.aged_store import age
 from tests.support.fake_stores import ManualClock
 from tests.support.fake_write_log import FakeIdempotencyStore, FakeWriteLog
+from tests.support.two_nodes import two_nodes
 from tests.support.waiting import until
 
 ALICE, ALICE_BEFORE, BRUNO = b"a" * 16, b"\0 \xff" * 4, b"b" * 16
@@ -55,26 +54,14 @@ async def writes(request: pytest.FixtureRequest) -> AsyncIterator[Writes]:
     if request.param == "fake":
         yield faked()
         return
-    if request.param == "valkey":
-        url = request.getfixturevalue("valkey_server").url
-    else:
-        url = request.getfixturevalue("valkey_cluster")
-    client, second = connect(url), connect(url)
-    keys = RedisKeys(f"t{uuid.uuid4().hex[:12]}")
-
-    async def lose() -> None:
-        for key in [key async for key in client.scan_iter(match=f"{keys.prefix}:*")]:
-            await client.delete(key)
-
-    yield Writes(
-        RedisWriteLog(client, keys=keys),
-        RedisWriteLog(second, keys=keys),
-        RedisIdempotencyStore(client, keys=keys),
-        lambda seconds: age(client, keys, seconds),
-        lose,
-    )
-    await client.aclose()
-    await second.aclose()
+    async with two_nodes(request) as nodes:
+        yield Writes(
+            RedisWriteLog(nodes.one, keys=nodes.keys),
+            RedisWriteLog(nodes.other, keys=nodes.keys),
+            RedisIdempotencyStore(nodes.one, keys=nodes.keys),
+            nodes.advance,
+            nodes.lose,
+        )
 
 
 async def claimed(log: WriteLog, *names: bytes, seconds: float = 30) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -10,20 +11,24 @@ from typing import Any, cast
 import pytest
 
 from adapters.clock import SystemClock
+from broker.core.audit.disclosure import Disclosure
 from broker.core.change_event import Change, Operation
 from broker.core.entry import Entry
 from broker.core.event_content import read_event
 from broker.core.subscription import Channel, ChannelKind, ContentLevel, Subscription, SubscriptionStatus
 from broker.core.subscription_criteria import parse_criteria
 from broker.errors import BrokerError, FailureKind, ManagerError
+from broker.ports import Clock, Disclosures
 from broker.sync.bootstrap import Bootstrap
 from broker.sync.bootstrap_options import BootstrapOptions
 from broker.sync.change_log import ChangeLog
+from broker.sync.disclosures import UNTRACED
 from broker.sync.event_records import Content, EventRecords
 from broker.sync.homes import Absence, StaleError
 from broker.sync.instants import epoch
 from broker.sync.reader import ManagerReader, Page, UnsortedError
 from registry.bootstrap_model import BootstrapProgress, BootstrapState
+from tests.support.fake_clock import FakeClock
 from tests.support.fake_outbox import FakeOutbox
 from tests.support.fake_stores import ManualClock
 from tests.support.fake_subscriptions import FakeSentCircles
@@ -106,6 +111,8 @@ class Newcomer:
     log: FakeLog = field(default_factory=FakeLog)
     kept: list[BootstrapProgress] = field(default_factory=list)
     criteria: str = "CareTeam"
+    disclosures: Disclosures = UNTRACED
+    clock: Clock = field(default_factory=SystemClock)
 
     async def run(self, progress: BootstrapProgress | None = None) -> BootstrapProgress:
         async def save(made: BootstrapProgress) -> None:
@@ -123,10 +130,11 @@ class Newcomer:
             self.sent,
             cast("ChangeLog", self.log),
             EventRecords(PUBLIC),
-            SystemClock(),
+            self.clock,
             BootstrapOptions(overlap=0.0),
             save,
             progress or BootstrapProgress("m"),
+            self.disclosures,
         )
         await made.run()
         return made.progress
@@ -295,3 +303,24 @@ async def test_the_events_are_whole() -> None:
     event = read_event(record.key, record.value, record.headers)
     assert event.circle is not None
     assert event.change.operation is Operation.UPDATED
+
+
+async def test_what_cannot_be_traced_waits() -> None:
+    taken = iter([False, False, True])
+    handed: list[str] = []
+    clock = FakeClock()
+    newcomer = Newcomer(Reader([[dated(1), dated(2)]], sorts=False), clock=clock)
+
+    class Trail:
+        async def told(self, disclosures: Sequence[Disclosure]) -> bool:
+            assert newcomer.told() == []
+            handed.extend(one.change.public_id for one in disclosures)
+            return next(taken)
+
+    newcomer.disclosures = Trail()
+    running = asyncio.ensure_future(newcomer.run())
+    for _ in range(6):
+        await clock.advance(3)
+    await asyncio.wait_for(running, 5)
+    assert handed == ["bre.1", "bre.2"] * 3
+    assert len(newcomer.told()) == 2

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import orjson
 import pytest
 
+from broker.core.audit.disclosure import Disclosure
 from broker.core.backoff import Backoff
 from broker.core.change_event import Operation
 from broker.core.subscription import SubscriptionStatus
+from broker.core.subscription_channel import BACKPORT
 from broker.core.subscription_form import read_subscription
 from broker.sync.hook_client import HookError, HookFailure, HookRequest
 from broker.sync.rest_hook import HookOptions, RestHooks
@@ -100,12 +102,14 @@ class World:
 
 @asynccontextmanager
 async def world(
-    status: SubscriptionStatus = SubscriptionStatus.ACTIVE, options: HookOptions = OPTIONS
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE, options: HookOptions = OPTIONS, **channel: Any
 ) -> AsyncIterator[World]:
     clock = FakeClock()
     store, queue, endpoint = FakeSubscriptionStore(clock), FakeHookQueue(clock), Endpoint()
     form = SubscriptionForm(BASE, "cds", clock)
-    stated = read_subscription(a_subscription(), form.rules()).registered(NAME, 1, "2026-01-01T00:00:00Z")
+    stated = read_subscription(a_subscription(**channel), form.rules()).registered(
+        NAME, 1, "2026-01-01T00:00:00Z"
+    )
     await store.put(NAME, form.kept(stated.moved(status)), expected=0)
     await queue.open(NAME)
     view = SubscriptionsView(store, form, clock)
@@ -333,3 +337,31 @@ async def test_what_cannot_be_read_is_counted_and_not_served() -> None:
     store.down = True
     assert not await view.refresh()
     assert view.stale_since is not None
+
+
+@dataclass
+class Gate:
+    """A trail that takes nothing until it is opened."""
+
+    open: bool = False
+    asked: list[Sequence[Disclosure]] = field(default_factory=list)
+
+    async def told(self, disclosures: Sequence[Disclosure]) -> bool:
+        self.asked.append(disclosures)
+        return self.open
+
+
+async def test_what_cannot_be_traced_waits_and_is_no_failure_of_the_subscriber() -> None:
+    level = {"url": f"{BACKPORT}backport-payload-content", "valueCode": "full-resource"}
+    async with world(_payload={"extension": [level]}) as here:
+        gate = here.hooks.disclosures = Gate()
+        await here.tell(1, 2)
+        assert here.endpoint.posted == []
+        await here.clock.advance(20)
+        assert len(gate.asked) >= 3
+        assert here.endpoint.posted == []
+        assert ((await here.state()).failures, here.hooks.figures.failed) == (0, 0)
+        gate.open = True
+        await here.clock.advance(10)
+        assert here.endpoint.numbers == [1, 2]
+        assert [one.circle.public_id for one in gate.asked[-1]] == ["bre.1", "bre.2"]

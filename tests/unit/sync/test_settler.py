@@ -20,6 +20,7 @@ from broker.federation.origins import Origins
 from broker.federation.read import ReadService
 from broker.federation.writing.claims import Claims
 from broker.federation.writing.desk import Desk
+from broker.federation.writing.errand import Errand
 from broker.federation.writing.evidence import Evidence, content_digest
 from broker.federation.writing.idempotency import Idempotency
 from broker.federation.writing.records import Claim, Intent, Replay, Step, Target
@@ -68,8 +69,8 @@ class World:
         )
         evidence = Evidence(federation)
         options = SendingOptions(deadline=DEADLINE, settle=SETTLE)
-        self.sending = Sending(self.log, evidence, sealer, self.clock, options)
         self.idempotency = Idempotency(self.store, sealer, self.clock, hold=60.0)
+        self.sending = Sending(self.log, evidence, sealer, self.clock, options, self.idempotency.hold_on)
         desk = Desk(
             federation=federation,
             reads=ReadService(federation),
@@ -108,12 +109,10 @@ class World:
         body = orjson.dumps(CIRCLE)
         step = Step("CareTeam", identifier=CIRCLE_ID, content=content_digest(body))
         await self.sending.send(
-            self.target,
+            Errand(self.sending.evidence.federation, self.target, self.context()),
             ManagerRequest("POST", "CareTeam", body=body),
             Intent("bre", (step,), replay=replay),
             Claim(NAMES, token),
-            self.context(),
-            {},
         )
 
     async def is_free(self) -> bool:
@@ -213,6 +212,17 @@ async def test_the_key_of_a_lost_write_is_given_its_answer() -> None:
     await world.after(DEADLINE + SETTLE)
     found = await world.store.begin(replay.key, b"f", owner="another", seconds=600)
     assert type(found).__name__ == "Done"
+
+
+async def test_a_key_stays_taken_however_long_nobody_looks_after_its_broker_died() -> None:
+    world = World()
+    world.manager.keep_back = True
+    replay = Replay(b"k" * 16, "owner")
+    await world.store.begin(replay.key, b"f", owner=replay.owner, seconds=60)
+    await unanswered(world, replay)  # and nothing is done after it
+    await world.clock.advance(3_600)
+    found = await world.store.begin(replay.key, b"f", owner="another", seconds=60)
+    assert type(found).__name__ == "Running"
 
 
 async def test_the_key_of_a_write_that_was_not_made_is_free_again() -> None:
