@@ -9,14 +9,12 @@ answer only the head is read: its connection is closed unless the body is short 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from adapters.checked_resolver import CheckedResolver, ForbiddenAddressError
 from broker.core.hook_address import AddressRules
 from broker.sync.hook_client import HookError, HookFailure, HookRequest
 
@@ -25,35 +23,13 @@ _SHORT = 65_536  # bytes of an answer that are worth reading to keep its connect
 _LONGEST_WAIT = 86_400.0
 
 
-class _ForbiddenAddressError(OSError):
-    """All that a name leads to may not be called."""
-
-
-class _CheckedResolver(AbstractResolver):
-    def __init__(self, rules: AddressRules) -> None:
-        self._rules = rules
-        self._resolver = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        permitted = [one for one in found if self._rules.permits(ip_address(one["host"].partition("%")[0]))]
-        if found and not permitted:
-            raise _ForbiddenAddressError
-        return permitted
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
 class HttpHookClient:
     """Made and closed inside a running event loop. `per_host`: connections to one endpoint at a time."""
 
     def __init__(self, rules: AddressRules, *, per_host: int = 8, user_agent: str = "cds-broker") -> None:
         self._rules = rules
         connector = aiohttp.TCPConnector(
-            resolver=_CheckedResolver(rules),
+            resolver=CheckedResolver(rules),
             limit=256,
             limit_per_host=per_host,
             keepalive_timeout=30.0,
@@ -83,7 +59,7 @@ class HttpHookClient:
         except TimeoutError:
             raise HookError(HookFailure.TIMEOUT) from None
         except aiohttp.ClientConnectorError as error:
-            forbidden = isinstance(error.os_error, _ForbiddenAddressError)
+            forbidden = isinstance(error.os_error, ForbiddenAddressError)
             kind = HookFailure.ADDRESS if forbidden else HookFailure.UNREACHABLE
             raise HookError(kind) from None
         except (aiohttp.ClientError, OSError, ValueError):

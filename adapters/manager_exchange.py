@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
@@ -59,13 +60,16 @@ class Answering:
 class Exchanges:
     """The connections to every manager. Made and closed inside a running event loop.
 
-    `keepalive` is how long (seconds) an idle connection is kept. Raises aiohttp's `ClientError` and
-    `HttpProcessingError`; nothing is bounded in time here, and nothing is sent twice.
+    `keepalive` is how long (seconds) an idle connection is kept. `resolver`: looks up names, once a minute at most;
+    None: the system's. Raises aiohttp's `ClientError` and `HttpProcessingError`; nothing is bounded in time here, and
+    nothing is sent twice.
     """
 
-    def __init__(self, keepalive: float) -> None:
+    def __init__(self, keepalive: float, resolver: AbstractResolver | None = None) -> None:
         # The guard bounds each manager; a bound here would let one hung manager starve the others.
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive, ttl_dns_cache=60)
+        self._connector = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=keepalive, ttl_dns_cache=60, resolver=resolver
+        )
 
     async def aclose(self) -> None:
         await self._connector.close()

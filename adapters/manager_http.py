@@ -14,6 +14,9 @@ Managers are not trusted. What holds for each exchange:
   deadline. A manager closes idle connections when it likes, and that race is no failure of a region. A write
   is never sent twice, which is why the library's own replay of PUT and DELETE is kept out.
 
+- One answer is not taken at once: 401 to credentials that can be had anew (`adapters.manager_link`) is answered with fresh
+  ones, once. It says that nothing was done, whatever the method.
+
 How many connections a manager may take is the guard's business (`broker.federation.manager_guard`).
 """
 
@@ -21,26 +24,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from enum import Enum
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
-from adapters.credentials import authorization, has_rotating_secret, tls_context
+from adapters.checked_resolver import CheckedResolver, ForbiddenAddressError
+from adapters.credentials.errors import CredentialsError, TokenAddressError
+from adapters.credentials.token_endpoint import FIELD as TOKEN_URL
 from adapters.gunzip import Gunzip, TooLargeError, UndecodableError
-from adapters.manager_exchange import Answering, Exchanges, Peer, written
-from adapters.manager_urls import ManagerAddress, OutsideBaseError
+from adapters.manager_exchange import Answering, Exchanges, written
+from adapters.manager_link import ForbiddenManagerError, Link, Links
+from adapters.manager_urls import OutsideBaseError
 from broker.core.form_text import form_text
+from broker.core.hook_address import AddressRules
 from broker.core.manager_failure import failed
-from broker.errors import ConfigurationError, FailureKind, RequestError
+from broker.errors import ConfigurationError, FailureKind, ManagerError, RequestError
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
 from registry.model import Gestionnaire
 
 DEFAULT_MAX_BYTES = 16 * 1024 * 1024
-_SECRET_LIFE = 30.0  # seconds after which a secret in a file is read again
 
 # Framing, connection and credentials belong to this client: a caller's values are not passed on.
 _OWN_HEADERS = frozenset(
@@ -69,22 +73,23 @@ class _RedirectError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """What can be prepared once per manager."""
+class _Stage(Enum):
+    """How far a request has come: what was not sent did not happen."""
 
-    manager: Gestionnaire
-    address: ManagerAddress
-    peer: Peer
-    headers: Mapping[str, str]
-    tls: ssl.SSLContext | bool
-    good_until: float | None  # monotonic instant at which secrets are read again
+    READY = 0
+    TOKEN = 1  # waits for one
+    SENT = 2  # or may have been
+
+
+_Exchanged = tuple[int, dict[str, str], bytes]
 
 
 class HttpManagerClient:
     """The `ManagerClient` port over kept connections. Made and closed inside a running event loop.
 
-    `max_bytes` bounds one decompressed body. `keepalive` is how long (seconds) an idle connection is kept.
+    `max_bytes` bounds one decompressed body. `keepalive` is how long (seconds) an idle connection is kept. `rules`: where
+    managers and their token endpoints may be, judged by the address that a connection is really made to; None: anywhere.
+    `issuer`: by what name the broker tells managers for whom it asks.
     """
 
     def __init__(
@@ -95,68 +100,70 @@ class HttpManagerClient:
         keepalive: float = 15.0,
         user_agent: str = "cds-broker",
         environ: Mapping[str, str] = os.environ,
+        rules: AddressRules | None = None,
+        issuer: str = "cds-broker",
     ) -> None:
         self._clock = clock
         self._max_bytes = max_bytes
-        self._environ = environ
-        self._user_agent = user_agent
-        self._links: dict[str, _Link] = {}
+        self._standing = {
+            "Accept": "application/fhir+json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": user_agent,
+        }
         self._last_form: tuple[Sequence[tuple[str, str]], bytes] = ((), b"")
-        self._exchanges = Exchanges(keepalive)
+        self._exchanges = Exchanges(keepalive, None if rules is None else CheckedResolver(rules))
+        self._links = Links(clock, environ, user_agent=user_agent, rules=rules, issuer=issuer)
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
+        await self._links.aclose()
         await self._exchanges.aclose()
 
     def forget(self, slug: str) -> None:
         """Drop what was prepared for a manager that was removed."""
-        self._links.pop(slug, None)
+        self._links.forget(slug)
 
     async def prepare(self, manager: Gestionnaire) -> None:
         """Read the manager's secrets and certificates now.
 
         Raise `ConfigurationError`, for the operator to see.
         """
-        await self._prepare(manager, None)
+        await self._links.prepare(manager)
 
     async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
-        """See `ManagerClient.send`.
-
-        Also of kind refused, with nothing sent, where our own secret is missing.
-        """
+        """See `ManagerClient.send`. Of kind credentials where our own secret or certificate cannot be read too."""
         if timeout <= 0:
             raise failed(manager, FailureKind.TIMEOUT, sent=False)
         started = self._clock.monotonic()
+        stage = _Stage.READY
         # The one boundary at which foreign errors become ours. Their texts hold URLs: only their names are
         # kept.
         try:
             async with asyncio.timeout(timeout):
-                link = await self._link(manager, started)
-                status, headers, body = await self._exchange(link, request)
-        except TimeoutError:
-            raise failed(manager, FailureKind.TIMEOUT) from None
-        except OutsideBaseError:
-            raise failed(manager, FailureKind.REDIRECT, sent=False, detail="outside-base") from None
-        except _RedirectError as error:
-            raise failed(manager, FailureKind.REDIRECT, status=error.status) from None
-        except TooLargeError:
-            raise failed(manager, FailureKind.TOO_LARGE) from None
-        except UndecodableError:
-            raise failed(manager, FailureKind.INVALID, detail="content-encoding") from None
-        except HttpProcessingError as error:
-            raise failed(manager, FailureKind.INVALID, detail=type(error).__name__) from None
-        except ConfigurationError as error:
-            tls = error.params.get("field") in ("tls_ca", "auth.cert_file")
-            kind = FailureKind.UNREACHABLE if tls else FailureKind.REFUSED
-            raise failed(manager, kind, sent=False, detail=str(error.params.get("field", ""))) from None
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            sent = not isinstance(error, (aiohttp.ClientConnectorError, UnicodeError))
-            raise failed(manager, FailureKind.UNREACHABLE, sent=sent, detail=type(error).__name__) from None
+                link = await self._links.of(manager, started)
+                authorization = link.material.authorization
+                if link.tokens is not None:
+                    stage = _Stage.TOKEN
+                    authorization = link.tokens.current() or await link.tokens.header()
+                stage = _Stage.SENT
+                status, headers, body = await self._exchange(link, request, authorization)
+                if status == 401 and authorization is not None:
+                    stage = _Stage.TOKEN
+                    fresh = await self._links.instead_of(link, authorization)
+                    if fresh is not None:
+                        stage = _Stage.SENT
+                        status, headers, body = await self._exchange(link, request, fresh)
+        except _FOREIGN as error:
+            raise _failure(manager, error, stage) from None
         return ManagerAnswer(status, headers, body, self._clock.monotonic() - started)
 
-    async def _exchange(self, link: _Link, request: ManagerRequest) -> tuple[int, dict[str, str], bytes]:
+    async def _exchange(self, link: Link, request: ManagerRequest, authorization: str | None) -> _Exchanged:
         url = link.address.url(request.target, request.query)
-        headers = _headers(link, request)
+        headers = _headers(self._standing, request)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        if link.manager.identity is not None:
+            _replace(headers, await self._links.identity(link, request))
         data = request.body
         if request.form is not None:
             data = self._encoded(request.form)
@@ -218,37 +225,63 @@ class HttpManagerClient:
                 await asyncio.sleep(0)
         return inflate.finish()
 
-    async def _link(self, manager: Gestionnaire, now: float) -> _Link:
-        link = self._links.get(manager.id)
-        if link is not None and (link.manager is manager or link.manager == manager):
-            if link.good_until is None or now < link.good_until:
-                return link
-            return await self._prepare(manager, link)
-        return await self._prepare(manager, None)
 
-    async def _prepare(self, manager: Gestionnaire, known: _Link | None) -> _Link:
-        try:
-            address = known.address if known else ManagerAddress(manager.base_url)
-        except ValueError:
-            raise ConfigurationError("registry.invalid", field="base_url", reason="not usable") from None
-        value, context = await asyncio.to_thread(self._read_files, manager, known)
-        peer = known.peer if known else Peer(URL(manager.base_url), context)
-        headers = {"Accept": "application/fhir+json", "Accept-Encoding": "gzip"}
-        headers["User-Agent"] = self._user_agent
-        if value is not None:
-            headers["Authorization"] = value
-        rotates = has_rotating_secret(manager.auth)
-        good_until = self._clock.monotonic() + _SECRET_LIFE if rotates else None
-        link = _Link(manager, address, peer, headers, context, good_until)
-        self._links[manager.id] = link
-        return link
+_FOREIGN = (
+    OutsideBaseError,
+    _RedirectError,
+    TooLargeError,
+    UndecodableError,
+    HttpProcessingError,
+    ConfigurationError,
+    CredentialsError,
+    ForbiddenManagerError,
+    aiohttp.ClientError,
+    OSError,  # TimeoutError too
+    UnicodeError,
+)
 
-    def _read_files(
-        self, manager: Gestionnaire, known: _Link | None
-    ) -> tuple[str | None, ssl.SSLContext | bool]:
-        value = authorization(manager.auth, self._environ)
-        # The context of a known link is kept: a new one would part with its open connections.
-        return value, known.tls if known else tls_context(manager) or True
+
+def _failure(manager: Gestionnaire, error: Exception, stage: _Stage) -> ManagerError:
+    match error:
+        case TimeoutError() if stage is _Stage.TOKEN:
+            return failed(manager, FailureKind.CREDENTIALS, sent=False, detail=f"{TOKEN_URL}: timeout")
+        case TimeoutError():
+            return failed(manager, FailureKind.TIMEOUT, sent=stage is _Stage.SENT)
+        case OutsideBaseError():
+            return failed(manager, FailureKind.REDIRECT, sent=False, detail="outside-base")
+        case _RedirectError():
+            return failed(manager, FailureKind.REDIRECT, status=error.status)
+        case TooLargeError():
+            return failed(manager, FailureKind.TOO_LARGE)
+        case UndecodableError():
+            return failed(manager, FailureKind.INVALID, detail="content-encoding")
+        case HttpProcessingError():
+            return failed(manager, FailureKind.INVALID, detail=type(error).__name__)
+        case _:
+            return _not_sent(manager, error) or _unreachable(manager, error)
+
+
+def _not_sent(manager: Gestionnaire, error: Exception) -> ManagerError | None:
+    """What kept a request from being sent at all: what the registration says, or what it leads to."""
+    match error:
+        case ConfigurationError():
+            detail = f"{error.params.get('field')}: {error.params.get('reason')}"
+            return failed(manager, FailureKind.CREDENTIALS, sent=False, detail=detail)
+        case TokenAddressError():
+            return failed(manager, FailureKind.ADDRESS, sent=False, detail=error.field)
+        case CredentialsError():
+            return failed(manager, FailureKind.CREDENTIALS, sent=False, detail=error.detail)
+        case ForbiddenManagerError():
+            return failed(manager, FailureKind.ADDRESS, sent=False, detail="base_url")
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ForbiddenAddressError):
+            return failed(manager, FailureKind.ADDRESS, sent=False, detail="base_url")
+        case _:
+            return None
+
+
+def _unreachable(manager: Gestionnaire, error: Exception) -> ManagerError:
+    sent = not isinstance(error, (aiohttp.ClientConnectorError, UnicodeError))
+    return failed(manager, FailureKind.UNREACHABLE, sent=sent, detail=type(error).__name__)
 
 
 def _is_safe(request: ManagerRequest) -> bool:
@@ -257,9 +290,9 @@ def _is_safe(request: ManagerRequest) -> bool:
     )
 
 
-def _headers(link: _Link, request: ManagerRequest) -> dict[str, str]:
+def _headers(standing: Mapping[str, str], request: ManagerRequest) -> dict[str, str]:
     """A caller's header replaces a default, never what belongs to this client."""
-    headers = dict(link.headers)
+    headers = dict(standing)
     for name, value in request.headers.items():
         # No CR, LF or other control character can split the request, whatever the library checks.
         if not (value.isascii() and value.isprintable() and name.isascii() and name.isprintable()):
@@ -268,6 +301,14 @@ def _headers(link: _Link, request: ManagerRequest) -> dict[str, str]:
         if lower not in _OWN_HEADERS:
             headers[_CANONICAL.get(lower, name)] = value
     return headers
+
+
+def _replace(headers: dict[str, str], named: tuple[str, str] | None) -> None:
+    if named is not None:
+        name, value = named
+        for spelling in [one for one in headers if one.lower() == name.lower()]:
+            del headers[spelling]
+        headers[name] = value
 
 
 def _answer_headers(received: Mapping[str, str]) -> dict[str, str]:

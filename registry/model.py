@@ -58,8 +58,26 @@ class AuthType(StrEnum):
     MTLS = "mtls"
 
 
+class TokenAuth(StrEnum):
+    """How the broker proves at a token endpoint that it is the client it says it is."""
+
+    BASIC = "client_secret_basic"  # RFC 6749, section 2.3.1
+    POST = "client_secret_post"
+    PRIVATE_KEY_JWT = "private_key_jwt"  # RFC 7523, section 2.2
+    TLS = "tls_client_auth"  # RFC 8705, section 2.1
+
+
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the broker authenticates at a manager. Secrets are named (environment variable, file), never held."""
+    """How the broker authenticates at a manager. Secrets are named (environment variable, file), never held.
+
+    `cert_file` and `key_file` (PEM; the key may be in the file of the certificate) are the broker's client certificate,
+    shown in the TLS handshake by `mtls` and, where they are given, beside a token or password too.
+
+    `oauth2` is the client credentials grant (RFC 6749, section 4.4) at `token_url`. `token_auth` left out: what was
+    given decides, an `assertion_key_file`, else a secret, else the client certificate. `assertion_audience` left out: the
+    `token_url`; `assertion_alg` left out: what the key is for (RS256, ES256, ES384). `resource`: RFC 8707.
+    `token_tls_ca`: who vouches for the token endpoint; left out, the manager's `tls_ca`.
+    """
 
     type: AuthType = AuthType.NONE
     token_env: str | None = None
@@ -74,6 +92,46 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     scope: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    token_auth: TokenAuth | None = None
+    resource: str | None = None
+    assertion_key_file: str | None = None
+    assertion_kid: str | None = None
+    assertion_alg: str | None = None
+    assertion_audience: str | None = None
+    token_tls_ca: str | None = None
+
+    @property
+    def at_token_endpoint(self) -> TokenAuth:
+        if self.token_auth is not None:
+            return self.token_auth
+        if self.assertion_key_file:
+            return TokenAuth.PRIVATE_KEY_JWT
+        secret = self.client_secret_env or self.client_secret_file
+        return TokenAuth.BASIC if secret else TokenAuth.TLS
+
+
+class IdentityType(StrEnum):
+    JWT = "jwt"
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """That a manager wants to know for whom the broker asks: a JWT signed with `key_file` (PEM, RSA or EC) goes with each
+    request, of the client, its user and the request's id, with the claims that IHE IUA gives them.
+
+    `header`: which carries it; `Authorization` makes it the bearer token of a manager that takes no other. `issuer` left
+    out: the broker's public address. `purpose`: a code of HL7's v3-PurposeOfUse that stands for what clients ask, as agreed
+    with the manager. `seconds`: how long it is good.
+    """
+
+    audience: str
+    type: IdentityType = IdentityType.JWT
+    key_file: str | None = None
+    kid: str | None = None
+    alg: str | None = None
+    issuer: str | None = None
+    header: str = "X-Forwarded-Identity"
+    purpose: str | None = None
+    seconds: int = 60
 
 
 class Skills(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,7 +179,8 @@ class Gestionnaire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
     `dialect` overrides what was learnt: the name of a known server kind, or single skills by name.
     `territory` is a list of department codes. `timeout` is in seconds and bounds one request; None: the settings'.
-    `optional`: its absence does not make an answer incomplete under `Prefer: partial=deny`.
+    `optional`: its absence does not make an answer incomplete under `Prefer: partial=deny`. `identity`: it wants to know
+    for whom it is asked. `tls_ca`: who vouches for its server, PEM; None: the system's authorities.
     """
 
     id: str
@@ -135,6 +194,7 @@ class Gestionnaire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     max_connections: int = 16
     optional: bool = False
     auth: Auth = Auth()
+    identity: Identity | None = None
     tls_ca: str | None = None
     dialect: str | Mapping[str, bool | int] | None = None
     search_method: SearchMethod = SearchMethod.AUTO

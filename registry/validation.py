@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from broker.core.dialects import dialect_problems
 from broker.errors import RequestError
-from registry.model import REGIONS, SLUG, Auth, AuthType, Gestionnaire
+from registry.declared_access import check_access, check_address
+from registry.model import REGIONS, SLUG, Auth, Gestionnaire, Identity
+from registry.problem import Problem
+
+__all__ = ["InvalidDeclarationError", "Problem", "check", "declaration", "duplicates"]
 
 MAX_TIMEOUT = 120.0
 MAX_CONNECTIONS = 1024
@@ -23,19 +27,7 @@ MAX_CONNECTIONS = 1024
 _DEPARTMENT = re.compile(r"0[1-9]|[1-8]\d|9[0-5]|2[AB]|97[1-8]|98[4678]")
 """INSEE department and overseas codes; 20 (old Corsica) is taken out below."""
 
-_ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
-"""Upper case on purpose: what looks otherwise is more likely the secret itself, pasted in the wrong place."""
-
 _FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong: the field (dotted path) and the reason, without repeating the value."""
-
-    field: str
-    fr: str
-    en: str
 
 
 class InvalidDeclarationError(RequestError):
@@ -76,10 +68,10 @@ def check(gestionnaire: Gestionnaire) -> list[Problem]:
     """Every rule that a well-typed declaration breaks."""
     problems = [
         *_check_identity(gestionnaire),
-        *_check_base_url(gestionnaire.base_url),
+        *check_address("base_url", gestionnaire.base_url),
         *_check_limits(gestionnaire),
         *_check_territory(gestionnaire.territory),
-        *_check_auth(gestionnaire.auth),
+        *check_access(gestionnaire),
     ]
     problems += [
         Problem("dialect", f"dialecte non reconnu ({line})", line)
@@ -115,6 +107,17 @@ _EXPECTED: Mapping[str, tuple[str, str]] = {
         "objet attendu : type (none, bearer, basic, oauth2, mtls) et ses noms de variables ou de fichiers",
         "expected an object: type (none, bearer, basic, oauth2, mtls) and its names of variables or files",
     ),
+    "auth.type": (
+        "none, bearer, basic, oauth2 ou mtls attendu",
+        "expected none, bearer, basic, oauth2 or mtls",
+    ),
+    "auth.token_auth": (
+        "client_secret_basic, client_secret_post, private_key_jwt ou tls_client_auth attendu",
+        "expected client_secret_basic, client_secret_post, private_key_jwt or tls_client_auth",
+    ),
+    "identity": ("objet attendu : audience, key_file…", "expected an object: audience, key_file…"),
+    "identity.type": ("jwt attendu", "expected jwt"),
+    "identity.seconds": ("entier attendu", "expected an integer"),
     "dialect": (
         "nom ou table d'aptitudes (true, false, nombre) attendu",
         "expected a name or a table of skills (true, false, number)",
@@ -123,29 +126,52 @@ _EXPECTED: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _converted(raw: object) -> tuple[dict[str, object], list[Problem]]:
+_PARTS: Mapping[str, Any] = {"auth": Auth, "identity": Identity}
+"""Fields that are objects of their own: what is wrong with one of theirs is said by its name."""
+
+
+def _converted(
+    raw: object, of: Any = Gestionnaire, path: str = ""
+) -> tuple[dict[str, object], list[Problem]]:
     if not isinstance(raw, Mapping):
-        return {}, [Problem("", "objet attendu", "expected an object")]
-    fields = {field.name: field.type for field in msgspec.structs.fields(Gestionnaire)}
+        return {}, [
+            Problem(
+                path.rstrip("."), *_EXPECTED.get(path.rstrip("."), ("objet attendu", "expected an object"))
+            )
+        ]
+    fields = {field.name: field.type for field in msgspec.structs.fields(of)}
     values: dict[str, object] = {}
     problems = []
     for name, value in raw.items():
         if name not in fields:
-            problems.append(Problem(str(name)[:64], "champ inconnu", "unknown field"))
+            problems.append(Problem(path + str(name)[:64], "champ inconnu", "unknown field"))
+            continue
+        if name in _PARTS and isinstance(value, Mapping):
+            values[name], inner = _part(name, value)
+            problems += inner
             continue
         try:
             values[name] = msgspec.convert(value, fields[name])
         except msgspec.ValidationError:
-            problems.append(Problem(name, *_EXPECTED.get(name, ("texte attendu", "expected a text"))))
+            expected = _EXPECTED.get(path + name, ("texte attendu", "expected a text"))
+            problems.append(Problem(path + name, *expected))
     return values, problems
 
 
-def _absent(values: Mapping[str, object], problems: Sequence[Problem]) -> list[Problem]:
+def _part(name: str, raw: Mapping[str, object]) -> tuple[object, list[Problem]]:
+    values, problems = _converted(raw, _PARTS[name], f"{name}.")
+    problems += _absent(values, problems, _PARTS[name], f"{name}.")
+    return (None if problems else _PARTS[name](**values)), problems
+
+
+def _absent(
+    values: Mapping[str, object], problems: Sequence[Problem], of: Any = Gestionnaire, path: str = ""
+) -> list[Problem]:
     told = {problem.field for problem in problems}
     return [
-        Problem(field.name, "obligatoire", "required")
-        for field in msgspec.structs.fields(Gestionnaire)
-        if field.required and field.name not in values and field.name not in told and "" not in told
+        Problem(path + field.name, "obligatoire", "required")
+        for field in msgspec.structs.fields(of)
+        if field.required and field.name not in values and path + field.name not in told and "" not in told
     ]
 
 
@@ -197,30 +223,6 @@ def _check_identity(one: Gestionnaire) -> list[Problem]:
     return problems
 
 
-def _check_base_url(address: str) -> list[Problem]:
-    def problem(fr: str, en: str) -> list[Problem]:
-        return [Problem("base_url", fr, en)]
-
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        return problem("adresse illisible", "unreadable address")
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return problem("adresse http(s) absolue attendue", "expected an absolute http(s) address")
-    if "@" in parts.netloc:
-        return problem(
-            "pas d'identifiants dans l'adresse : voir auth", "no credentials in the address: see auth"
-        )
-    if "?" in address or "#" in address:
-        return problem("ni paramètres ni fragment dans l'adresse", "no query and no fragment in the address")
-    if not address.isascii() or not address.isprintable() or " " in address:
-        return problem("caractères ASCII sans espace attendus", "expected ASCII characters without spaces")
-    if any(segment in (".", "..") for segment in parts.path.split("/")):
-        return problem("pas de segment . ou ..", "no . or .. segment")
-    return []
-
-
 def _check_limits(one: Gestionnaire) -> list[Problem]:
     problems = []
     if one.timeout is not None and not 0 < one.timeout <= MAX_TIMEOUT:
@@ -244,40 +246,3 @@ def _check_territory(codes: Sequence[str]) -> list[Problem]:
         for index, code in enumerate(codes)
         if code == "20" or not _DEPARTMENT.fullmatch(code)
     ]
-
-
-_NEEDS: Mapping[AuthType, tuple[tuple[str, ...], ...]] = {
-    AuthType.NONE: (),
-    AuthType.BEARER: (("token_env", "token_file"),),
-    AuthType.BASIC: (("username",), ("password_env", "password_file")),
-    AuthType.OAUTH2: (
-        ("token_url",),
-        ("client_id",),
-        ("client_secret_env", "client_secret_file", "cert_file"),
-    ),
-    AuthType.MTLS: (("cert_file",), ("key_file",)),
-}
-"""For each type, groups of fields of which one is needed."""
-
-
-def _check_auth(auth: Auth) -> list[Problem]:
-    problems = []
-    for group in _NEEDS[auth.type]:
-        if not any(getattr(auth, name) for name in group):
-            fr, en = " ou ".join(group), " or ".join(group)
-            problems.append(Problem("auth", f"{auth.type} demande {fr}", f"{auth.type} needs {en}"))
-    for name in ("token_env", "password_env", "client_secret_env"):
-        value = getattr(auth, name)
-        if value is not None and not _ENV_NAME.fullmatch(value):
-            problems.append(
-                Problem(
-                    f"auth.{name}",
-                    "nom de variable d'environnement en majuscules attendu, pas le secret",
-                    "expected an upper-case environment variable name, not the secret",
-                )
-            )
-    if auth.token_url is not None:
-        problems += [
-            Problem("auth.token_url", problem.fr, problem.en) for problem in _check_base_url(auth.token_url)
-        ]
-    return problems

@@ -1,5 +1,6 @@
-"""Where notifications may be posted to: public addresses, and what the operator allows beside them. Pure.
+"""Where the broker may be made to call: public addresses, and what the operator allows beside them. Pure.
 
+It holds for notifications, and for managers, their token endpoints and the issuer of tokens.
 Whoever registers a subscription names an address that the broker will then call from inside its network. Without bounds it
 could be made to call what only the inside can reach (server-side request forgery). So an endpoint whose address is not
 public (RFC 6890: private, loopback, link-local, shared, documentation, multicast…) is refused, at registration where the
@@ -20,6 +21,7 @@ LOOPBACK: Final[tuple[Network, ...]] = (ip_network("127.0.0.0/8"), ip_network(":
 
 _NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 _SHARED: Final = ip_network("100.64.0.0/10")  # RFC 6598
+_PLATFORM: Final = ip_address("168.63.129.16")  # public in form: what Azure answers its virtual machines with
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class AddressRules:
         plain = _unwrapped(address)
         if any(plain in network for network in self.allowed if network.version == plain.version):
             return True
-        return plain.is_global and not plain.is_multicast and not plain.is_reserved and plain not in _SHARED
+        special = plain.is_multicast or plain.is_reserved or plain in _SHARED or plain == _PLATFORM
+        return plain.is_global and not special
 
     def permits_host(self, host: str) -> bool:
         """What can be said of a host before its name is resolved: an address, or a name of this machine."""

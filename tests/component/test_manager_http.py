@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime as dt
-import ipaddress
 import json
 import ssl
 import warnings
@@ -13,15 +11,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapters.clock import SystemClock
 from adapters.manager_http import HttpManagerClient
 from broker.errors import ConfigurationError, FailureKind, ManagerError, RequestError
 from broker.ports import ManagerRequest
 from registry.model import Auth, AuthType
+from tests.support.certificates import Authority
 from tests.support.fake_clock import FakeClock
 from tests.support.fhir_builders import care_team, circles, patient
 from tests.support.scripted_manager import Faults, Reply, scripted_manager
@@ -189,7 +185,7 @@ async def test_a_token_in_a_file_is_read_again_after_a_while(tmp_path: Path) -> 
     client = HttpManagerClient(clock)
     async with scripted_manager() as manager:
         who = manager.gestionnaire(auth=Auth(type=AuthType.BEARER, token_file=str(token)))
-        for wait, expected in ((0.0, "Bearer one"), (10.0, "Bearer one"), (25.0, "Bearer two")):
+        for wait, expected in ((0.0, "Bearer one"), (9.0, "Bearer one"), (1.0, "Bearer two")):
             await clock.advance(wait)
             await client.send(who, ManagerRequest("GET", "metadata"), timeout=2)
             assert manager.requests[-1].headers["authorization"] == expected
@@ -213,7 +209,9 @@ async def test_a_missing_secret_sends_nothing(client: HttpManagerClient, auth: A
         who = manager.gestionnaire(auth=auth)
         with pytest.raises(ManagerError) as caught:
             await client.send(who, ManagerRequest("GET", "metadata"), timeout=2)
-        assert caught.value.kind is FailureKind.REFUSED
+        assert caught.value.kind is FailureKind.CREDENTIALS
+        assert not caught.value.sent
+        assert str(caught.value.params["detail"]).startswith("auth.")
         with pytest.raises(ConfigurationError):
             await client.prepare(who)
         assert manager.requests == []
@@ -270,24 +268,13 @@ async def test_closing_twice_is_harmless_and_leaves_no_connection(client: HttpMa
 def authority(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A private authority, a server certificate for 127.0.0.1 and a client certificate: paths by name."""
     folder = tmp_path_factory.mktemp("tls")
-    ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _name("Autorité de test")
-    ca = _certificate(ca_name, ca_key, ca_name, ca_key, ca=True)
-    paths = {"ca": str(folder / "ca.pem")}
-    Path(paths["ca"]).write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    for name in ("server", "client"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(_name(name), key, ca_name, ca_key)
-        file = folder / f"{name}.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
-        paths[name] = str(file)
-    return paths
+    one = Authority("Autorité de test")
+    made = {
+        "ca": one.written(folder / "ca.pem"),
+        "server": one.server().written(folder / "server.pem"),
+        "client": one.client("client").written(folder / "client.pem"),
+    }
+    return {name: str(path) for name, path in made.items()}
 
 
 async def test_tls_of_a_private_authority_and_a_client_certificate(
@@ -300,15 +287,21 @@ async def test_tls_of_a_private_authority_and_a_client_certificate(
     async with scripted_manager(tls=context) as manager:
         trusted = manager.gestionnaire("a", tls_ca=authority["ca"], auth=mtls)
         assert (await client.send(trusted, ManagerRequest("GET", "metadata"), timeout=5)).status == 200
-        for refused in (
-            manager.gestionnaire("b"),  # unknown authority
-            manager.gestionnaire("c", tls_ca=authority["ca"]),  # no client certificate
-            manager.gestionnaire("d", tls_ca="/nonexistent/ca.pem"),
-            manager.gestionnaire("e", base_url=manager.base_url.replace("https:", "http:")),
+        for refused, kind in (
+            (manager.gestionnaire("b"), FailureKind.UNREACHABLE),  # unknown authority
+            (
+                manager.gestionnaire("c", tls_ca=authority["ca"]),
+                FailureKind.UNREACHABLE,
+            ),  # no client certificate
+            (manager.gestionnaire("d", tls_ca="/nonexistent/ca.pem"), FailureKind.CREDENTIALS),
+            (
+                manager.gestionnaire("e", base_url=manager.base_url.replace("https:", "http:")),
+                FailureKind.UNREACHABLE,
+            ),
         ):
             with pytest.raises(ManagerError) as caught:
                 await client.send(refused, ManagerRequest("GET", "metadata"), timeout=5)
-            assert caught.value.kind is FailureKind.UNREACHABLE
+            assert caught.value.kind is kind
         assert len(manager.requests) == 1
 
 
@@ -332,35 +325,3 @@ def _only_tls_1_1(context: ssl.SSLContext) -> ssl.SSLContext:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-
-def _certificate(
-    subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    *,
-    ca: bool = False,
-) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
-    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(key_id, critical=False)
-        .add_extension(issuer_id, critical=False)
-        .sign(issuer_key, hashes.SHA256())
-    )
