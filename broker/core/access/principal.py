@@ -72,9 +72,18 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Purpose:
+    """To what end somebody asks, as a code: of v3-PurposeOfUse, or of what their issuer goes by."""
+
+    code: str
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """`client`: the client's id. `managers`, `regions`: those that it reaches, None for all; a manager is reached where it
     is in one of the two that are given. `manager`: the Gestionnaire that the client itself is: its topic, its default home.
+    `rate`: requests a second, None for everybody's. `purposes`: those that the token was issued for.
     """
 
     client: str
@@ -84,6 +93,8 @@ class Principal:
     regions: frozenset[str] | None = None
     manager: str | None = None
     user: User | None = None
+    rate: float | None = None
+    purposes: tuple[Purpose, ...] = ()
 
     @property
     def reaches_all(self) -> bool:
@@ -105,3 +116,6 @@ LOCAL = Principal("local")
 
 BROKER = Principal("broker")
 """The broker itself: crawls, settling, publishing, and what it must know before it may answer a client."""
+
+ANONYMOUS = Principal("anonymous", scopes=Scopes())
+"""Whoever asks for what is open to all, where anything else takes credentials."""
