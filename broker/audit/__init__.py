@@ -1,0 +1,1 @@
+"""Writing the trail of accesses before anything is answered (federation, section 7)."""
