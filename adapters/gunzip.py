@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-_STEP = 256 * 1024
+_STEP = 64 * 1024
 _MAX_MEMBERS = 32  # each new one copies what follows it: unbounded, tiny members would cost quadratic time
 
 
