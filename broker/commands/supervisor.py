@@ -22,7 +22,7 @@ from broker.settings import Settings
 
 _log = logging.getLogger("broker.supervisor")
 
-_DRAIN_SECONDS = 15.0
+_DRAIN_SECONDS = 15.0  # for running requests, beside CDS_DRAIN
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STEADY_SECONDS = 60.0  # one that lived as long did not fail at starting
 
@@ -50,12 +50,13 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[int, SpawnProcess] = {}
         self._stopping = asyncio.Event()
+        self._how = signal.SIGTERM
         self._exit_code = 0
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stopping.set)
+            loop.add_signal_handler(name, self._told_to_end, name)
         loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
         async with asyncio.TaskGroup() as tasks:
             keepers = [
@@ -91,6 +92,13 @@ class Supervisor:
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _told_to_end(self, how: signal.Signals) -> None:
+        """The first time by draining, where that is what `how` asks of a worker; the second time without."""
+        if self._stopping.is_set():
+            self._tell(signal.SIGINT)
+        self._how = how
+        self._stopping.set()
+
     def _tell(self, what: signal.Signals) -> None:
         for process in self._running.values():
             if process.is_alive() and process.pid is not None:
@@ -98,12 +106,13 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Ask every worker to drain; kill those that do not end."""
-        self._tell(signal.SIGTERM)
+        self._tell(self._how)
+        patience = _DRAIN_SECONDS + self._start.settings.drain
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(patience):
                 await asyncio.gather(*map(_ended, self._running.values()))
         except TimeoutError:
-            _log.warning("workers that did not end in %.0f s are killed", _DRAIN_SECONDS)
+            _log.warning("workers that did not end in %.0f s are killed", patience)
             self._tell(signal.SIGKILL)
         for process in self._running.values():
             process.join()

@@ -12,10 +12,9 @@ from broker.federation.locating import LocatorGuide
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocatorFigures:
-    """`conflicts`: persons with two homes, None while not known. `passing`: sightings learnt from searches, and dropped."""
+    """`passing`: sightings learnt from searches, and dropped."""
 
     guide: LocatorGuide
-    conflicts: Callable[[], int | None]
     passing: Callable[[], tuple[int, int]]
 
     def collect(self) -> Iterator[Metric]:
@@ -36,8 +35,3 @@ class LocatorFigures:
             "cds_locator_learnt_in_passing", "Circles learnt from searches", value=learnt
         )
         yield CounterMetricFamily("cds_locator_dropped_in_passing", "Pages not learnt from", value=dropped)
-        conflicts = self.conflicts()
-        if conflicts is not None:
-            yield GaugeMetricFamily(
-                "cds_conflicts", "Persons with more than one home circle", value=conflicts
-            )

@@ -1,0 +1,47 @@
+"""What is told of requests, and how a worker leaves, put together. A part of the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from broker.current_request import Served
+from broker.gateway.draining import Draining
+from broker.gateway.served import reasoned, told_of
+from broker.observability.log_events import tell_requests
+from broker.observability.metrics import Room
+from broker.observability.metrics_requests import RequestFigures
+from broker.wiring_ground import Ground
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    ground: Ground
+    draining: Draining = field(default_factory=Draining)
+    requests: RequestFigures = field(default_factory=RequestFigures)
+
+    def outside(self) -> Sequence[Middleware]:
+        """Of everything."""
+        tellers: list[Callable[[Served], None]] = [self.requests.tell]
+        if self.ground.settings.log_requests:
+            tellers.append(tell_requests())
+        return (told_of(tellers, self.ground.clock), self.draining.middleware())
+
+    def within(self) -> Sequence[Middleware]:
+        """Of what renders errors, outside of all that raises them."""
+        return (reasoned,)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return ()
+
+    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return ()
+
+    def figures(self) -> Iterable[Room]:
+        yield self.requests
+        yield self.ground.manager_figures
+        yield self.ground.search_figures
