@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test soak check fix bench
+.PHONY: demo test fuzz soak check fix bench audit sbom
 .DEFAULT_GOAL := test
 
 # Done again only when what is to be installed has changed. pip is quiet about what goes well, not about what fails.
@@ -20,8 +20,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## five regions and the broker over them; ARGS=--check runs every read flux once
 	@$(BIN)/cds-broker demo $(ARGS)
 
+# Tests wait more than they compute: more workers than processors. One by one, as they go: make test ARGS='-n0 -v …'
+# Byte code is kept whatever the environment says: every worker and program that they start would compile it all again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)  ## every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+fuzz: $(STAMP)  ## hostile requests and answers; FUZZ_SECONDS for each of the two (450), FUZZ_SEED; examples go to fuzz-failures/
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-450} $(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
 soak: $(STAMP)  ## hundreds of rounds of kills and restarts; SOAK_SEED and SOAK_ROUNDS in the environment, about 20 minutes
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)
@@ -38,3 +44,14 @@ fix: $(STAMP)  ## what ruff can mend by itself
 
 bench: $(STAMP)  ## the benchmarks
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# What it asks with is installed when it is asked for: nothing else needs it.
+$(VENV)/.supply: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[supply]'
+	@touch $@
+
+audit: $(VENV)/.supply  ## known vulnerabilities of what is pinned; error 1: some, error 3: they could not be looked up
+	@$(BIN)/python deploy/supply/advisories.py $(ARGS)
+
+sbom: $(STAMP)  ## what it is made of, as CycloneDX: dist/cds-broker.cdx.json
+	@$(BIN)/python deploy/supply/sbom.py dist/cds-broker.cdx.json

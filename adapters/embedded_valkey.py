@@ -84,7 +84,7 @@ class EmbeddedValkey:
         users, self._users = self._users, None
         try:
             with self._start_lock():
-                if _try_exclusive(users) and self._runs():
+                if _try_exclusive(users):
                     self._shut_down(self._socket_path())
         finally:
             os.close(users)
@@ -130,12 +130,16 @@ class EmbeddedValkey:
             if _says_pong(path):
                 return
             if not self._runs():
+                if (ended := _started.pop(path, None)) is not None:
+                    ended.wait()
                 raise self._failure(self._last_words())
             time.sleep(_STEP)
         raise self._failure("no answer")
 
     def _shut_down(self, path: Path) -> None:
-        _exchange(path, b"*1\r\n$8\r\nSHUTDOWN\r\n")
+        """Also of one that ended by itself, which is still to be reaped."""
+        if self._runs():
+            _exchange(path, b"*1\r\n$8\r\nSHUTDOWN\r\n")
         for _ in range(int(STOP_SECONDS / _STEP)):
             if not self._runs():
                 break

@@ -4,24 +4,116 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from broker import __version__
-from broker.commands import gestionnaires, locator, sync
-from broker.commands.api_client import ApiError
-from broker.commands.demo import demo
-from broker.commands.sandbox import sandbox
-from broker.commands.search import explain, search
-from broker.commands.serve import serve, settings_help
-from broker.commands.terminal import FAILED, complain, exit_code, explained, said
-from broker.errors import BrokerError
+
+# Each command's modules are imported when it is asked for: `--version` waits for none of them.
+
+
+def _serve() -> Any:
+    from broker.commands.serve import serve, settings_help
+
+    return _command(serve, settings_help())
+
+
+def _demo() -> Any:
+    from broker.commands.demo import demo
+
+    return _command(demo, "Examples: cds-broker demo --managers 3 · cds-broker demo --check")
+
+
+def _sandbox() -> Any:
+    from broker.commands.sandbox import sandbox
+
+    return _command(sandbox, "Example: cds-broker sandbox --port 9001 --region 53 --seed 50")
+
+
+def _search() -> Any:
+    from broker.commands.search import search
+
+    return _command(search, "Example: cds-broker search 'CareTeam?patient.family=Moreau&_count=5'")
+
+
+def _explain() -> Any:
+    from broker.commands.search import explain
+
+    return _command(explain, "Example: cds-broker explain 'CareTeam?patient=Patient/bre.patient-1'")
+
+
+def _gestionnaires() -> Any:
+    from broker.commands import gestionnaires
+
+    return _group("gestionnaires", gestionnaires.app)
+
+
+def _locator() -> Any:
+    from broker.commands import locator
+
+    return _group("locator", locator.app)
+
+
+def _sync() -> Any:
+    from broker.commands import sync
+
+    return _group("sync", sync.app)
+
+
+def _audit() -> Any:
+    from broker.commands import audit
+
+    return _group("audit", audit.app)
+
+
+_COMMANDS: Mapping[str, Callable[[], Any]] = {
+    "serve": _serve,
+    "demo": _demo,
+    "sandbox": _sandbox,
+    "search": _search,
+    "explain": _explain,
+    "gestionnaires": _gestionnaires,
+    "locator": _locator,
+    "sync": _sync,
+    "audit": _audit,
+}
+"""In the order of the help."""
+
+
+def _command(function: Callable[..., None], epilog: str) -> Any:
+    alone = typer.Typer(add_completion=False)
+    alone.command(epilog=epilog)(function)
+    return typer.main.get_command(alone)
+
+
+def _group(name: str, held: typer.Typer) -> Any:
+    group = typer.main.get_group(held)
+    group.name = name
+    return group
+
+
+class _Commands(UserDict[str, Any]):
+    """Names, and what makes a command when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.data[name]()
+
+
+class _Root(typer.core.TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands(_COMMANDS)
+
 
 app = typer.Typer(
     name="cds-broker",
+    cls=_Root,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Try it: cds-broker demo",
 )
@@ -42,28 +134,27 @@ def root(
     """Federation broker for the French care-circle guide (Gestion du Cercle de Soins)."""
 
 
-app.command(epilog=settings_help())(serve)
-app.command(epilog="Examples: cds-broker demo --managers 3 · cds-broker demo --check")(demo)
-app.command(epilog="Example: cds-broker sandbox --port 9001 --region 53 --seed 50")(sandbox)
-app.command(epilog="Example: cds-broker search 'CareTeam?patient.family=Moreau&_count=5'")(search)
-app.command(epilog="Example: cds-broker explain 'CareTeam?patient=Patient/bre.patient-1'")(explain)
-app.add_typer(gestionnaires.app, name="gestionnaires")
-app.add_typer(locator.app, name="locator")
-app.add_typer(sync.app, name="sync")
-
-
 def main() -> None:
     """The entry point."""
     try:
         app(prog_name="cds-broker")
-    except (BrokerError, ApiError) as error:
+    except Exception as error:  # noqa: BLE001 - the boundary to a person: a sentence, never a traceback
+        sys.exit(_ended(error))
+
+
+def _ended(error: Exception) -> int:
+    """The exit code, once the error was told."""
+    from broker.commands.api_client import ApiError
+    from broker.commands.terminal import FAILED, complain, exit_code, explained, said
+    from broker.errors import BrokerError
+
+    if isinstance(error, BrokerError | ApiError):
         complain(explained(error))
-        sys.exit(exit_code(error))
-    except Exception as error:  # the boundary to the person at the terminal: a sentence, never a traceback
-        logging.getLogger("broker").debug("defect", exc_info=True)
-        kind = type(error).__name__
-        complain(said(f"erreur interne ({kind}).", f"internal error ({kind})."))
-        sys.exit(FAILED)
+        return exit_code(error)
+    logging.getLogger("broker").debug("defect", exc_info=error)
+    kind = type(error).__name__
+    complain(said(f"erreur interne ({kind}).", f"internal error ({kind})."))
+    return FAILED
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ class Issue:
 class BrokerError(Exception):
     """Root of everything the product raises on purpose.
 
-    `location`: the public address of what is there in place of what was asked for (409).
+    `location`: the public address of what is there in place of what was asked for (409). `challenge`: the
+    `WWW-Authenticate` header that the answer comes with (RFC 9110, 11.6.1). `retry_after`: seconds (RFC 9110, 10.2.3).
     """
 
     location: str | None = None
+    challenge: str | None = None
+    retry_after: int | None = None
 
     def __init__(self, key: str, /, **params: str | int | float) -> None:
         super().__init__(key, params)
@@ -53,12 +56,36 @@ class RefusedError(RequestError):
         self.issues = tuple(issues)
 
 
+class AccessError(BrokerError):
+    """Who asks is not known (401), may not do it (403), or cannot be judged now (503).
+
+    `proven`: the client that credentials prove it to be and that is not let in all the same; for the audit alone."""
+
+    proven: str | None = None
+
+    def __init__(self, key: str, /, *, challenge: str | None = None, **params: str | int | float) -> None:
+        super().__init__(key, **params)
+        self.challenge = challenge
+
+
+class LimitError(BrokerError):
+    """A client asks for too much at a time (429)."""
+
+    def __init__(self, key: str, /, *, retry_after: int, **params: str | int | float) -> None:
+        super().__init__(key, **params)
+        self.retry_after = retry_after
+
+
 class ConfigurationError(BrokerError):
     """A setting, a file or a registration is wrong; said to the operator who wrote it."""
 
 
 class StoreError(BrokerError):
     """The registry's store (Redis) does not answer, or refuses."""
+
+
+class AuditError(BrokerError):
+    """The trail of accesses cannot be written, or not be read."""
 
 
 class FailureKind(StrEnum):
@@ -69,6 +96,10 @@ class FailureKind(StrEnum):
     BREAKER_OPEN = "breaker-open"  # not asked: it failed a moment ago and is being probed
     BUSY = "busy"  # not asked: its own connection limit is taken, or it said 429/503
     REFUSED = "refused"  # 401 or 403: our credentials, or the caller's rights
+    CREDENTIALS = (
+        "credentials"  # not asked: nothing to authenticate with (our secrets, or its token endpoint)
+    )
+    ADDRESS = "address"  # not asked: its address leads where this broker does not call
     ERROR = "error"  # 5xx
     REJECTED = "rejected"  # other 4xx: it did not take this request
     INVALID = "invalid"  # an answer that is no FHIR, truncated, too deep, of the wrong type

@@ -1,10 +1,11 @@
-"""The HMAC secret of the locator and of page links: given, or generated once beside an embedded store."""
+"""The HMAC secret of the locator, given or generated once beside an embedded store; and those that it stands in for."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import ConfigurationError
@@ -37,6 +38,26 @@ def previous_secrets(settings: Settings) -> tuple[bytes, ...]:
     if settings.locator_previous_secret_file is not None:
         given.append(_read(settings.locator_previous_secret_file, "CDS_LOCATOR_PREVIOUS_SECRET_FILE"))
     return tuple(given)
+
+
+def audit_secrets(settings: Settings, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Of the chain of traces, the present one first. `secrets`: those of the locator, which stand in where none is
+    given; old traces were sealed under the one of then. Raises `ConfigurationError`."""
+    if settings.audit_secret is not None:
+        return (settings.audit_secret.get_secret_value().encode(), *secrets)
+    if settings.audit_secret_file is not None:
+        return (_read(settings.audit_secret_file, "CDS_AUDIT_SECRET_FILE"), *secrets)
+    return tuple(secrets)
+
+
+def federation_secrets(settings: Settings, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Of page links and of the federation's name, the present one first: with one of its own, a new secret of the locator
+    alters neither. `secrets`: those of the locator, under which links may have been made. Raises `ConfigurationError`."""
+    if settings.federation_secret is not None:
+        return (settings.federation_secret.get_secret_value().encode(), *secrets)
+    if settings.federation_secret_file is not None:
+        return (_read(settings.federation_secret_file, "CDS_FEDERATION_SECRET_FILE"), *secrets)
+    return tuple(secrets)
 
 
 def _read(path: Path, setting: str = "CDS_LOCATOR_SECRET_FILE") -> bytes:

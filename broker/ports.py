@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from broker.core.access.principal import Principal
+from broker.core.audit.disclosure import Disclosure
 from registry.model import Gestionnaire, Registered
 
 
@@ -25,12 +27,20 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
 
+class OnBehalf(msgspec.Struct, frozen=True):
+    """For whom a manager is asked, and in which of their requests."""
+
+    principal: Principal
+    request_id: str
+
+
 class ManagerRequest(msgspec.Struct, frozen=True):
     """One HTTP exchange with a manager, in that manager's own ids.
 
     `target` is a path relative to the manager's base (`CareTeam/_search`, `CareTeam/12`, `` for the base itself), or
     an absolute URL that the caller took from this manager's own links: the client refuses one outside the base.
-    `form` makes an `application/x-www-form-urlencoded` body (POST _search); `query` goes in the URL.
+    `form` makes an `application/x-www-form-urlencoded` body (POST _search); `query` goes in the URL. `on_behalf`: set for
+    managers that want to know (`Gestionnaire.identity`); None: the broker asks for itself.
     """
 
     method: str
@@ -39,6 +49,7 @@ class ManagerRequest(msgspec.Struct, frozen=True):
     form: Sequence[tuple[str, str]] | None = None
     headers: Mapping[str, str] = {}
     body: bytes | None = None
+    on_behalf: OnBehalf | None = None
 
 
 class ManagerAnswer(msgspec.Struct, frozen=True):
@@ -56,8 +67,8 @@ class ManagerClient(Protocol):
     async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
         """Send and read the whole answer within `timeout` seconds.
 
-        Raises `ManagerError` of kind timeout, unreachable, too-large, invalid (undecodable content coding) or
-        redirect (3xx, or `target` outside the manager's base).
+        Raises `ManagerError` of kind timeout, unreachable, too-large, invalid (undecodable content coding), redirect (3xx,
+        or `target` outside the manager's base), and with nothing sent: credentials, address.
         """
         ...
 
@@ -84,6 +95,14 @@ class AliasStore(Protocol):
     async def remember(self, aliases: Mapping[str, str]) -> None: ...
 
     async def resolve(self, alias: str) -> str | None: ...
+
+
+class Disclosures(Protocol):
+    """The trail of what synchronisation hands over."""
+
+    async def told(self, disclosures: Sequence[Disclosure]) -> bool:
+        """Whether all are in the trail. False: they must not be sent yet."""
+        ...
 
 
 class Leases(Protocol):

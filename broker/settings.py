@@ -25,9 +25,13 @@ from pydantic_settings import (
 )
 
 from broker.errors import ConfigurationError
+from broker.settings_access import AccessSettings
+from broker.settings_audit import NOWHERE, AuditSettings
 from broker.settings_errors import translated
 from broker.settings_fields import Bytes, Seconds, doc
-from broker.settings_sync import SyncSettings
+from broker.settings_limits import LimitSettings
+from broker.settings_process import ProcessSettings
+from broker.settings_sync import SyncSettings, networks
 from registry.model import SLUG
 
 PREFIX = "CDS_"
@@ -56,7 +60,7 @@ class SettingRow:
     fr: str
 
 
-class Settings(SyncSettings):
+class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, SyncSettings):
     """Everything that can be set. Use `Settings.load`, which reads the TOML file too and translates
     errors."""
 
@@ -109,6 +113,17 @@ class Settings(SyncSettings):
     ] = None
     locator_previous_secret_file: Annotated[
         Path | None, doc("file that holds the secret before", "fichier qui contient le secret d'avant")
+    ] = None
+    federation_secret: Annotated[
+        SecretStr | None,
+        doc(
+            "secret of page links and of this federation's name among brokers, 16 characters or more; unset: that of the "
+            "locator",
+            "secret des liens de page et du nom de cette fédération, 16 caractères au moins ; sinon celui de l'index",
+        ),
+    ] = None
+    federation_secret_file: Annotated[
+        Path | None, doc("file that holds that secret", "fichier qui contient ce secret")
     ] = None
     locator: Annotated[
         bool,
@@ -178,6 +193,15 @@ class Settings(SyncSettings):
     probe_interval: Annotated[
         Seconds, doc("seconds between probes of a failing manager", "secondes entre deux sondes d'une panne")
     ] = 5.0
+    manager_networks: Annotated[
+        str,
+        doc(
+            "networks where managers and their token endpoints may be beside public addresses, CIDR with commas; "
+            "with CDS_AUTH=none the loopback address too",
+            "réseaux où peuvent se trouver les gestionnaires et leurs serveurs de jetons en plus des adresses "
+            "publiques, CIDR séparés par des virgules ; avec CDS_AUTH=none, la boucle locale aussi",
+        ),
+    ] = ""
     registry_refresh: Annotated[
         Seconds,
         doc("seconds between full re-reads of the registry", "secondes entre deux relectures du registre"),
@@ -207,7 +231,7 @@ class Settings(SyncSettings):
         LogLevel.INFO
     )
 
-    @field_validator("auth", "log_level", mode="before")
+    @field_validator("auth", "log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -221,6 +245,15 @@ class Settings(SyncSettings):
             raise PydanticCustomError("public_url", "an absolute http(s) address without query")
         return value.rstrip("/")
 
+    @field_validator("manager_networks")
+    @classmethod
+    def _manager_networks(cls, value: str) -> str:
+        try:
+            networks(value)
+        except ValueError:
+            raise PydanticCustomError("networks", "networks as 10.1.0.0/16, with commas") from None
+        return value
+
     @field_validator("home")
     @classmethod
     def _slug(cls, value: str | None) -> str | None:
@@ -228,7 +261,7 @@ class Settings(SyncSettings):
             raise PydanticCustomError("slug", "a manager's id")
         return value
 
-    @field_validator("locator_secret", "locator_previous_secret")
+    @field_validator("locator_secret", "locator_previous_secret", "federation_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET:
@@ -243,10 +276,17 @@ class Settings(SyncSettings):
             raise PydanticCustomError(
                 "two_secrets", "CDS_LOCATOR_SECRET and CDS_LOCATOR_SECRET_FILE exclude each other"
             )
+        if self.federation_secret is not None and self.federation_secret_file is not None:
+            raise PydanticCustomError(
+                "federation_secrets",
+                "CDS_FEDERATION_SECRET and CDS_FEDERATION_SECRET_FILE exclude each other",
+            )
         if self.locator_freshness <= self.locator_poll:
             raise PydanticCustomError("freshness", "CDS_LOCATOR_FRESHNESS is not over CDS_LOCATOR_POLL")
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             raise PydanticCustomError("exposed", "CDS_AUTH=none needs a loopback CDS_HOST")
+        if self.audit == NOWHERE and self.auth is not AuthMode.NONE:
+            raise PydanticCustomError("audit_nowhere", "CDS_AUDIT=none is for CDS_AUTH=none alone")
         return self
 
     @property
@@ -255,7 +295,8 @@ class Settings(SyncSettings):
         if self.public_url is not None:
             return self.public_url
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/fhir"
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://{host}:{self.port}/fhir"
 
     @property
     def embedded_store(self) -> bool:

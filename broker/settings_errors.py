@@ -28,9 +28,23 @@ _FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
     "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
     "freshness": lambda _: "CDS_LOCATOR_FRESHNESS doit dépasser CDS_LOCATOR_POLL",
+    "audit_sinks": lambda _: "file, log et fhir, séparés par des virgules",
+    "audit_spooled": lambda _: "fhir prend ses traces dans les fichiers : file,fhir",
+    "audit_url": lambda _: "CDS_AUDIT=fhir exige CDS_AUDIT_URL",
+    "audit_secrets": lambda _: "CDS_AUDIT_SECRET et CDS_AUDIT_SECRET_FILE s'excluent",
+    "audit_nowhere": lambda _: "CDS_AUDIT=none n'est permis qu'avec CDS_AUTH=none",
     "two_passwords": lambda _: "CDS_KAFKA_PASSWORD et CDS_KAFKA_PASSWORD_FILE s'excluent",
     "topic_prefix": lambda _: "lettres, chiffres, « . », « _ » et « - » seulement, 100 au plus",
     "slug": lambda _: "l'identifiant d'un gestionnaire",
+    "networks": lambda _: "réseaux comme 10.1.0.0/16, séparés par des virgules",
+    "https_url": lambda _: "une adresse https est attendue (http sur la boucle locale seulement)",
+    "algorithms": lambda _: "algorithmes asymétriques attendus, comme RS256,ES256",
+    "header": lambda _: "un nom d'en-tête est attendu",
+    "two_introspection_secrets": lambda _: (
+        "CDS_OIDC_INTROSPECTION_SECRET et CDS_OIDC_INTROSPECTION_SECRET_FILE s'excluent"
+    ),
+    "tls_alone": lambda _: "CDS_TLS_* demandent CDS_TLS_CERT",
+    "crl_alone": lambda _: "CDS_TLS_CLIENT_CRL demande CDS_TLS_CLIENT_CA",
     "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",
 }
 

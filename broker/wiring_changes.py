@@ -16,16 +16,17 @@ from adapters.hook_http import HttpHookClient
 from broker.core.hook_address import LOOPBACK, AddressRules
 from broker.core.sealing import Sealer
 from broker.core.subscription import Subscription
-from broker.gateway.fhir_request import RequestRules
 from broker.gateway.subscription_routes import SubscriptionRoutes
 from broker.gateway.sync_api import sync_routes
 from broker.observability.metrics_sync import PublishLatency, SyncFigures
+from broker.ports import Disclosures
 from broker.settings import Settings, is_loopback
 from broker.settings_sync import networks
 from broker.sync.bootstrap import Bootstrap, Save
 from broker.sync.bootstrap_options import BootstrapOptions
 from broker.sync.bootstraps import Bootstraps, Followed
 from broker.sync.change_log import ChangeLog
+from broker.sync.disclosures import UNTRACED
 from broker.sync.event_records import EventRecords
 from broker.sync.fetch import FederationHomes
 from broker.sync.options import SyncOptions
@@ -70,7 +71,12 @@ class Changes:
 
     @classmethod
     async def wired(
-        cls, ground: Ground, reading: Reading, locator: Locator | None, stack: AsyncExitStack
+        cls,
+        ground: Ground,
+        reading: Reading,
+        locator: Locator | None,
+        stack: AsyncExitStack,
+        disclosures: Disclosures = UNTRACED,
     ) -> Changes:
         """What is opened closes with the stack. Raises `ConfigurationError`."""
         settings, clock, redis, keys = ground.settings, ground.clock, ground.redis, ground.keys
@@ -119,16 +125,19 @@ class Changes:
             records,
             clock,
             observe=latency.observe,
+            disclosures=disclosures,
         )
-        request_rules = RequestRules(ground.federation_id, settings.search_deadline)
-        bootstraps = _bootstraps(ground, Sources(homes, outbox, sent, log, records), view, _followed(locator))
+        request_rules = ground.rules(settings.search_deadline)
+        bootstraps = _bootstraps(
+            ground, Sources(homes, outbox, sent, log, records, disclosures), view, _followed(locator)
+        )
         watch = SyncWatch(outbox, log, clock, lambda: subscribers(view), prefix)
         return cls(
             topics=topics,
             publisher=publisher,
             view=view,
             service=service,
-            hooks=RestHooks(store, queue, client, form, clock, random.random),
+            hooks=RestHooks(store, queue, client, form, clock, random.random, disclosures=disclosures),
             watch=watch,
             subscription_routes=SubscriptionRoutes(service, settings.base_url, request_rules, clock),
             bootstraps=bootstraps,
@@ -182,6 +191,7 @@ class Sources:
     sent: RedisSentCircles
     log: ChangeLog
     records: EventRecords
+    disclosures: Disclosures
 
 
 def _bootstraps(ground: Ground, sources: Sources, view: SubscriptionsView, followed: Followed) -> Bootstraps:
@@ -205,6 +215,7 @@ def _bootstraps(ground: Ground, sources: Sources, view: SubscriptionsView, follo
             options,
             save,
             progress,
+            sources.disclosures,
         )
 
     store = RedisBootstrapStore(ground.redis, keys=ground.keys)

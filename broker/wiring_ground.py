@@ -1,4 +1,4 @@
-"""What all parts of a worker stand on, put together: Redis, the managers, the way to them. A part of the composition root."""
+"""What the parts of a worker stand on: Redis, the managers, the way to them. A part of the composition root."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from adapters.clock import SystemClock
+from adapters.manager_admission import Admission
 from adapters.manager_http import HttpManagerClient
 from broker.core.breaker import BreakerPolicy
 from broker.core.dialects import effective_skills
+from broker.core.hook_address import LOOPBACK, AddressRules
 from broker.core.statement import pseudonym
 from broker.federation.check import check
 from broker.federation.federation import Federation
@@ -25,10 +28,15 @@ from broker.federation.options import FederationOptions
 from broker.federation.origins import Origins
 from broker.federation.pages import PageKeeper
 from broker.federation.registry_service import Checker
-from broker.locator_secret import previous_secrets
+from broker.federation.traffic import Traffic
+from broker.gateway.fhir_request import RequestRules
+from broker.locator_secret import federation_secrets, previous_secrets
 from broker.observability.metrics import Room
+from broker.observability.metrics_managers import ManagerFigures
+from broker.observability.metrics_searches import SearchFigures
 from broker.ports import Clock
-from broker.settings import Settings
+from broker.settings import PREFIX, AuthMode, Settings
+from broker.settings_sync import networks
 from registry.alias_store import RedisAliasStore
 from registry.page_store import RedisCursorStore
 from registry.redis_connection import RedisClient, connect
@@ -55,7 +63,7 @@ def federation_id(secret: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`secrets`: the present one first, then those before it."""
+    """`secrets`: of the locator, the present one first, then those before it."""
 
     settings: Settings
     clock: Clock
@@ -67,6 +75,10 @@ class Ground:
     guard: ManagerGuard
     federation: Federation
     checker: Checker
+    admit: Admission
+    manager_figures: ManagerFigures
+    search_figures: SearchFigures
+    traffic: Traffic
 
     @property
     def federation_id(self) -> str:
@@ -80,18 +92,38 @@ class Ground:
     @property
     def unjudged(self) -> Federation:
         """For what asks for more at a time than a search: what it is answered opens nobody's breaker."""
-        return replace(self.federation, client=self.guard.unjudged())
+        client = self.manager_figures.observing(self.guard.unjudged())
+        return replace(self.federation, client=client)
+
+    def rules(self, deadline: float) -> RequestRules:
+        """What bounds a request. `deadline`: seconds for the whole of it."""
+        settings = self.settings
+        return RequestRules(
+            self.federation_id,
+            deadline,
+            max_parameters=settings.limit_parameters,
+            max_parameter=settings.limit_parameter,
+            max_includes=settings.limit_includes,
+            max_nesting=settings.limit_nesting,
+        )
 
     @classmethod
     def wired(cls, settings: Settings, redis_url: str, secret: bytes, stack: AsyncExitStack) -> Ground:
         """What is opened closes with the stack. Raises `ConfigurationError`."""
-        clock, keys, own_id = SystemClock(), RedisKeys(settings.redis_prefix), federation_id(secret)
+        clock, keys = SystemClock(), RedisKeys(settings.redis_prefix)
+        secrets = (secret, *previous_secrets(settings))
+        present, *earlier = federation_secrets(settings, secrets)
+        own_id = federation_id(present)
         redis = connect(redis_url)
         stack.push_async_callback(redis.aclose)
         store = RedisGestionnaireStore(redis, clock, keys=keys)
         managers = ManagersView(store, clock, refresh_seconds=settings.registry_refresh)
-        client = HttpManagerClient(clock, max_bytes=settings.max_answer_bytes)
+        rules = _manager_rules(settings)
+        client = HttpManagerClient(
+            clock, max_bytes=settings.max_answer_bytes, rules=rules, issuer=settings.base_url
+        )
         stack.push_async_callback(client.aclose)
+        figures, searches, traffic = ManagerFigures(clock), SearchFigures(), Traffic(clock)
         interval = settings.probe_interval
         guard = ManagerGuard(
             client,
@@ -99,6 +131,8 @@ class Ground:
             clock,
             default_timeout=settings.search_deadline,
             policy=BreakerPolicy(probe_interval=interval, max_interval=interval),
+            on_change=figures.breaker_changed,
+            observe=traffic.observe,
         )
         stack.push_async_callback(guard.aclose)
         return cls(
@@ -106,22 +140,44 @@ class Ground:
             clock=clock,
             redis=redis,
             keys=keys,
-            secrets=(secret, *previous_secrets(settings)),
+            secrets=secrets,
             store=store,
             managers=managers,
             guard=guard,
             federation=Federation(
                 managers=managers,
-                client=guard,
+                client=figures.observing(guard),
                 aliases=RedisAliasStore(redis, keys=keys),
-                pages=PageKeeper(RedisCursorStore(redis, keys=keys), secret, settings.page_ttl),
+                pages=PageKeeper(
+                    searches.counting(RedisCursorStore(redis, keys=keys)), present, settings.page_ttl, earlier
+                ),
                 origins=Origins(settings.base_url, managers),
                 options=_options(settings, own_id),
                 skills_of=effective_skills,
             ),
             # A check asks odd things on purpose: what it is answered opens nobody's breaker.
             checker=partial(check, guard.unjudged(), clock, timeout=_CHECK_TIMEOUT, federation_id=own_id),
+            admit=_admission(settings, rules),
+            manager_figures=figures,
+            search_figures=searches,
+            traffic=traffic,
         )
+
+
+def _manager_rules(settings: Settings) -> AddressRules:
+    """Where managers may be: public addresses, what the operator allows, and this machine where all is on it anyway."""
+    local = LOOPBACK if settings.auth is AuthMode.NONE else ()
+    return AddressRules((*local, *networks(settings.manager_networks)))
+
+
+def _admission(settings: Settings, rules: AddressRules) -> Admission:
+    values = [getattr(settings, name) for name in Settings.model_fields]
+    return Admission(
+        rules,
+        own_variables=frozenset(PREFIX + name.upper() for name in Settings.model_fields),
+        own_files=[value for value in values if isinstance(value, Path)],
+        own_folder=settings.data_dir,
+    )
 
 
 def _options(settings: Settings, own_id: str) -> FederationOptions:
@@ -132,4 +188,7 @@ def _options(settings: Settings, own_id: str) -> FederationOptions:
         max_count=settings.max_count,
         page_ttl=settings.page_ttl,
         sort_bound=settings.sort_bound,
+        include_rounds=settings.limit_iterate,
+        include_bound=settings.limit_included,
+        page_bound=settings.limit_pages,
     )

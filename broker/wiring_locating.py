@@ -11,11 +11,9 @@ from aiohttp import web
 
 from broker.federation.locate import LocateService
 from broker.federation.locating import LocatorGuide
-from broker.gateway.fhir_request import RequestRules
 from broker.gateway.locate_routes import LocateRoutes
 from broker.gateway.locator_api import locator_routes
 from broker.observability.metrics_locator import LocatorFigures
-from broker.sync.conflict_watch import ConflictWatch
 from broker.sync.feed_events import FeedEvents
 from broker.sync.keeper import LocatorKeeper
 from broker.sync.observer import LocatorObserver
@@ -33,7 +31,6 @@ class Locating:
     guide: LocatorGuide
     keeper: LocatorKeeper
     observer: LocatorObserver
-    watch: ConflictWatch
     service: LocatorService
     locate_routes: LocateRoutes
 
@@ -64,14 +61,13 @@ class Locating:
             ),
             listener=FeedEvents(RedisOutbox(ground.redis, keys=ground.keys)).seen if settings.sync else None,
         )
-        rules = RequestRules(ground.federation_id, settings.search_deadline)
+        rules = ground.rules(settings.search_deadline)
         return cls(
             guide=guide,
             keeper=keeper,
             observer=LocatorObserver(locator, clock),
-            watch=ConflictWatch(locator, clock),
             service=LocatorService(locator, ground.managers, guide, clock),
-            locate_routes=LocateRoutes(LocateService(ground.federation, guide), rules),
+            locate_routes=LocateRoutes(LocateService(ground.federation, guide), rules, clock),
         )
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -80,9 +76,7 @@ class Locating:
         yield from self.locate_routes.routes()
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return self.keeper.run(), self.observer.run(), self.watch.run()
+        return self.keeper.run(), self.observer.run()
 
     def figures(self) -> Iterable[LocatorFigures]:
-        yield LocatorFigures(
-            self.guide, lambda: self.watch.count, lambda: (self.observer.learnt, self.observer.dropped)
-        )
+        yield LocatorFigures(self.guide, lambda: (self.observer.learnt, self.observer.dropped))

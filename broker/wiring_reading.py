@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from broker import __version__
+from broker.core.access.described import Recognised
 from broker.core.capability import federation_statement
 from broker.federation.history import HistoryService
 from broker.federation.read import ReadService
 from broker.federation.search import SearchService
-from broker.gateway.fhir_request import RequestRules
 from broker.gateway.fhir_routes import FhirRoutes
 from broker.gateway.plan_api import plan_routes
 from broker.observability.metrics import Room
@@ -30,12 +30,16 @@ class Reading:
     fhir_routes: FhirRoutes
 
     @classmethod
-    def wired(cls, ground: Ground, locating: Locating | None) -> Reading:
+    def wired(
+        cls, ground: Ground, locating: Locating | None, recognised: Callable[[], Recognised] = Recognised
+    ) -> Reading:
         settings, federation = ground.settings, ground.federation
         searches = (
-            SearchService(federation)
+            SearchService(federation, tell=ground.search_figures.page)
             if locating is None
-            else SearchService(federation, locating.guide, locating.observer.seen)
+            else SearchService(
+                federation, locating.guide, locating.observer.seen, tell=ground.search_figures.page
+            )
         )
         reads = ReadService(federation)
         fhir = FhirRoutes(
@@ -50,8 +54,9 @@ class Reading:
                 federation_id=ground.federation_id,
                 writes=True,
                 subscriptions=settings.sync,
+                recognised=recognised(),
             ),
-            rules=RequestRules(ground.federation_id, settings.search_deadline),
+            rules=ground.rules(settings.search_deadline),
             clock=ground.clock,
             max_count=settings.max_count,
             default_count=settings.default_count,

@@ -106,7 +106,13 @@ async def running_agent(
     lanes = min(given.lanes, manager.max_connections)
     prefix, slug = settings.topic_prefix, manager.id
     watch = ManagerWatch(clock, slug)
-    client = HttpManagerClient(clock, max_bytes=settings.max_answer_bytes, user_agent="cds-broker-agent")
+    # No rules of where it may be: whoever starts the agent says which manager is theirs, mostly beside it.
+    client = HttpManagerClient(
+        clock,
+        max_bytes=settings.max_answer_bytes,
+        user_agent="cds-broker-agent",
+        issuer=settings.base_url,
+    )
     guard = ManagerGuard(
         client,
         OneManager.of(manager),

@@ -23,7 +23,6 @@ from broker.federation.writing.sending import Sending, SendingOptions
 from broker.federation.writing.transact import TransactionService
 from broker.federation.writing.uniqueness import Uniqueness
 from broker.federation.writing.update import UpdateService
-from broker.gateway.fhir_request import RequestRules
 from broker.gateway.write_routes import WriteRoutes
 from broker.observability.metrics_writes import WriteFigures
 from broker.sync.settler import Settler
@@ -64,7 +63,7 @@ class Writing:
             reads=reads,
             uniqueness=Uniqueness(federation, reading.searches, guide, claims),
             claims=claims,
-            sending=Sending(log, evidence, sealer, clock, options),
+            sending=Sending(log, evidence, sealer, clock, options, idempotency.hold_on),
             evidence=evidence,
             mirroring=Mirroring(federation, reads),
             learn=_nothing_to_tell if guide is None else WriteLearner(guide.locator).learn,
@@ -79,7 +78,7 @@ class Writing:
             transactions=TransactionService(desk),
             idempotency=idempotency,
             detached=detached,
-            rules=RequestRules(ground.federation_id, settings.write_deadline),
+            rules=ground.rules(settings.write_deadline),
             clock=clock,
         )
         return cls(routes, Settler(desk, idempotency, clock, via=ground.via, every=settings.write_settle))

@@ -67,7 +67,7 @@ def forget(current: Entry | None, gone: Entry) -> Plan:
     if current is None:
         return Plan(new=gone) if gone.updated else NOTHING
     if gone.updated and gone.updated < current.updated:
-        return NOTHING
+        return Plan(remove=current.leaving, upto=current.stamp)
     return _exchange(current, replace(gone, updated=max(gone.updated, current.updated)))
 
 

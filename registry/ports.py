@@ -232,9 +232,10 @@ class Outbox(Protocol):
     what was told to be deleted. Versions that are numbers are compared as such, others by the manager's instants.
     A version that became known after a later one is left out too: what is published is the circle as it is.
 
-    Numbers grow by one with each change of a circle. The first is the store's own time in milliseconds. So they go on
-    growing over a store that was lost, or a circle that was forgotten, and a larger step shows that one of both happened:
-    with a lost store, changes that waited may never be told.
+    Numbers grow by one with each change of a circle. The first is the store's own time in milliseconds; so is the next one
+    after the store was started again or another took over. So they go on growing over a store that lost all or its last
+    moments, or a circle that was forgotten, and a larger step shows that one of these may have happened: with what a store
+    lost, changes that waited may never be told.
 
     One node at a time publishes. Its token is checked wherever it reads or removes, so one that was replaced without
     noticing does neither. What it has in hand by then it may still publish: readers go by the number.

@@ -110,6 +110,11 @@ class RedisKeys:
         return f"{self.prefix}:{{writes}}:outbox"
 
     @property
+    def outbox_epoch(self) -> str:
+        """String: run of the server (`run_id`) and since when it runs, ms: where the numbers of changes go on from."""
+        return f"{self.prefix}:{{writes}}:outbox:epoch"
+
+    @property
     def outbox_floors(self) -> str:
         """Hash: slug → up to which instant (ms) what is unknown at that manager is old."""
         return f"{self.prefix}:{{writes}}:outbox:floors"
@@ -147,6 +152,32 @@ class RedisKeys:
     def bootstrap_requests(self) -> str:
         """Hash: subscription → how often its owner asked for the present state."""
         return f"{self.prefix}:{{bootstraps}}:requests"
+
+    # Conflicts: few and small, so one hash tag.
+
+    @property
+    def conflicts(self) -> str:
+        """Hash: id → `Conflict`, JSON."""
+        return f"{self.prefix}:{{conflicts}}:all"
+
+    @property
+    def conflicts_looked(self) -> str:
+        """Number: when the index was last asked for conflicts, seconds since 1970."""
+        return f"{self.prefix}:{{conflicts}}:looked"
+
+    @property
+    def conflicts_lead(self) -> str:
+        """String with expiry: fencing token and node that looks for conflicts and tells of them."""
+        return f"{self.prefix}:{{conflicts}}:lead"
+
+    @property
+    def conflicts_fence(self) -> str:
+        """Number: the last fencing token given."""
+        return f"{self.prefix}:{{conflicts}}:fence"
+
+    def rate(self, client: str) -> str:
+        """Number with expiry: up to when what a client asked for is paid, microseconds by the server's clock."""
+        return f"{self.prefix}:rate:{client}"
 
     def idempotency(self, key: bytes) -> str:
         """Hash with expiry: f fingerprint, o owner; b the answer, sealed, once there is one."""
@@ -203,3 +234,13 @@ class RedisKeys:
     def sent_circles(self, bucket: int) -> str:
         """Hash: public id of a circle → ids of the subscriptions that were sent it, by blanks. Small: it is kept packed."""
         return f"{self.prefix}:sent:{bucket:x}"
+
+    @property
+    def audit_heads(self) -> str:
+        """Hash: stream of the audit trail → number and seal of its last line."""
+        return f"{self.prefix}:{{audit}}:heads"
+
+    @property
+    def audit_mourned(self) -> str:
+        """Set: stream, first and last number of lines that were there once and are gone."""
+        return f"{self.prefix}:{{audit}}:mourned"

@@ -10,23 +10,21 @@ All keys share a hash tag (`registry.redis_keys`), as Redis Cluster asks of a sc
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
-from broker.errors import RequestError, StoreError
+from broker.errors import RequestError
 from broker.ports import Clock
 from registry.model import Gestionnaire, Registered, Skills
 from registry.redis_connection import RedisClient, store_errors
 from registry.redis_keys import RedisKeys
+from registry.redis_listening import listen
 from registry.versions import Version, next_version, removal
 
 HISTORY_LENGTH = 50
 """Versions kept of each manager."""
-
-MAX_RECONNECT = 5.0
-"""Longest wait between two attempts to listen again, in seconds."""
 
 # KEYS: declarations, skills, addresses, slugs, history
 # ARGV: slug, head as read ('' for none), new head, new declaration ('' to remove), old and new address,
@@ -131,33 +129,9 @@ class RedisGestionnaireStore:
 
     async def changes(self) -> AsyncGenerator[None]:
         """Yields as soon as it listens, at each change, and again whenever a lost connection came back."""
-        wait = 0.1
-        while True:
-            try:
-                async with aclosing(self._listen()) as changes:
-                    async for _ in changes:
-                        wait = 0.1
-                        yield
-            except StoreError:
-                await self._clock.sleep(wait)
-                wait = min(wait * 2, MAX_RECONNECT)
-
-    async def _listen(self) -> AsyncGenerator[None]:
-        with store_errors():
-            await self._client.initialize()  # a cluster has to know its nodes before it can listen to one
-            pubsub = self._client.pubsub()
-        try:
-            with store_errors():
-                await pubsub.subscribe(self._keys.changes)
-            while True:
-                with store_errors():
-                    # The bound only lets redis-py send its health check on a quiet line.
-                    message = await pubsub.get_message(timeout=5.0)
-                if message is not None and message["type"] in ("subscribe", "message"):
-                    yield
-        finally:
-            with suppress(StoreError), store_errors():
-                await pubsub.aclose()
+        async with aclosing(listen(self._client, self._keys.changes, self._clock)) as messages:
+            async for _ in messages:
+                yield
 
     async def _head(self, slug: str) -> tuple[bytes, Version | None]:
         with store_errors():

@@ -6,8 +6,9 @@ status counts for a new manager: one that was suspended, or resumed, through the
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def parse(text: str, *, file: str) -> list[Gestionnaire]:
     if problems:
         raise _refused(file, problems)
     return declarations
+
+
+async def admitted(
+    declarations: Sequence[Gestionnaire], admit: Callable[[Gestionnaire], Awaitable[None]], *, file: str
+) -> None:
+    """Put the declarations to what this installation takes. Raises `ConfigurationError` with every problem."""
+
+    async def problems_of(one: Gestionnaire) -> list[Problem]:
+        try:
+            await admit(one)
+        except InvalidDeclarationError as error:
+            return [Problem(f"{one.id}.{found.field}", found.fr, found.en) for found in error.problems]
+        return []
+
+    found = await asyncio.gather(*map(problems_of, declarations))
+    problems = [problem for of_one in found for problem in of_one]
+    if problems:
+        raise _refused(file, problems)
 
 
 async def apply(

@@ -1,4 +1,8 @@
-"""Fixtures that more than one suite uses."""
+"""Fixtures that more than one suite uses.
+
+`make test` spreads tests over several processes (pytest-xdist). Each has servers of its own, of which a test may kill
+what it brings back: nothing is shared between processes but the processors and the ports (`tests.support.ports`).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from registry.redis_keys import RedisKeys
 from tests.support.kafka_server import KafkaServer, kafka_or_skip
 from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
 
-NEEDING = ("node", "guide", "kafka")
+NEEDING = ("node", "guide", "kafka", "haproxy", "promtool", "browser")
 """Markers of the tests that need more than the machine may have."""
 
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """One real Valkey for the whole run, started as the broker does. Not to be killed: see `own_valkey`."""
+    """One real Valkey for the process, started as the broker does. Not to be killed: see `own_valkey`."""
     server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
     yield server
     server.stop()
@@ -48,10 +52,16 @@ def valkey_cluster() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """One real Kafka for the whole run. A test that kills or pauses it brings it back."""
+    """One real Kafka for the process. A test that kills or pauses it brings it back."""
     server = kafka_or_skip(tmp_path_factory.mktemp("kafka"))
     yield server
     server.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Among several processes, what needs Kafka comes first: it falls to one of them, and no other starts a server."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
 
 
 @pytest.hookimpl(wrapper=True)

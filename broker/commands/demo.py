@@ -24,6 +24,7 @@ from broker.commands.demo_sync import sync_suggestions, working_agent
 from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from broker.commands.log_lines import log_to_stderr
 from broker.commands.terminal import FAILED, run, said
+from broker.settings_process import LogFormat
 
 _CHECK_DEADLINE, _CHECK_PROBES = 2.0, 2.0  # seconds; shorter than the defaults, so that the check is
 
@@ -38,7 +39,7 @@ def demo(
     ] = False,
 ) -> None:
     """Start several sandbox managers with made-up circles and the broker over them; Ctrl-C ends it all."""
-    log_to_stderr("error")  # what the managers do to the broker is shown in its answers
+    log_to_stderr("error", LogFormat.TEXT)  # what the managers do to the broker is shown in its answers
     raise typer.Exit(run(_until_interrupted(_checked if check else _shown, managers, port)))
 
 

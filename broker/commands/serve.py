@@ -13,9 +13,9 @@ from broker.commands.log_lines import log_to_stderr
 from broker.commands.supervisor import Supervisor, held_address
 from broker.commands.terminal import run
 from broker.commands.worker import Start, work
-from broker.errors import ConfigurationError
 from broker.locator_secret import locator_secret
-from broker.settings import AuthMode, Settings
+from broker.settings import Settings
+from broker.settings_serving import check_access
 
 
 def settings_help() -> str:
@@ -50,10 +50,8 @@ def serve(
 
 def served(settings: Settings) -> int:
     """Serve until stopped; the exit code. Raises `ConfigurationError`, `StoreError`."""
-    if settings.auth is not AuthMode.NONE:
-        # Until access control is built nothing may be reached from elsewhere.
-        raise ConfigurationError("config.access-control", mode=settings.auth.value)
-    log_to_stderr(settings.log_level)
+    check_access(settings)
+    log_to_stderr(settings.log_level, settings.log_format)
     secret = locator_secret(settings)
     if settings.redis_url is not None:
         return _run(Start(settings, settings.redis_url.get_secret_value(), secret))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from broker.core.access.described import Recognised, security
 from broker.core.dialects import effective_skills
 from broker.core.lacks import MODIFIERS
 from broker.core.search_parameters import PARAMETERS, TYPES, SearchParameter
@@ -51,6 +52,7 @@ def federation_statement(
     federation_id: str,
     writes: bool = False,
     subscriptions: bool = False,
+    recognised: Recognised | None = None,
 ) -> Json:
     """The CapabilityStatement of `GET /metadata`, as JSON values
     (http://hl7.org/fhir/R4/capabilitystatement.html).
@@ -58,6 +60,7 @@ def federation_statement(
     `now` is an RFC 3339 instant, `version` the software's. `federation_id` and what brokers among the
     managers reach are published, so that a broker sees before it asks that a road leads back to itself.
     `writes`: creations, updates and transactions are offered too. `subscriptions`: so is being told of changes.
+    `recognised`: how callers are; None: nothing is said of it.
     """
     active = [
         (item, effective_skills(item)) for item in registered if item.gestionnaire.status is Status.ACTIVE
@@ -84,7 +87,7 @@ def federation_statement(
         "fhirVersion": "4.0.1",
         "format": ["json", "xml"],
         "implementationGuide": [_GUIDE_PACKAGE],
-        "rest": [_rest(active, writes=writes, subscriptions=subscriptions)],
+        "rest": [_rest(active, recognised, writes=writes, subscriptions=subscriptions)],
     }
 
 
@@ -103,8 +106,13 @@ _REST_DOCUMENTATION: Final = (
 )
 
 
-def _rest(active: Sequence[_Known], *, writes: bool, subscriptions: bool) -> Json:
+def _rest(
+    active: Sequence[_Known], recognised: Recognised | None, *, writes: bool, subscriptions: bool
+) -> Json:
     rest: Json = {"mode": "server", **_said("documentation", *_documented(active))}
+    if recognised is not None:
+        found, description = security(recognised)
+        rest["security"] = found | _said("description", *description)
     rest["resource"] = [_resource(kind, active, writes=writes) for kind in TYPES]
     if subscriptions:
         rest["resource"].append(subscription_capability())

@@ -9,19 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote
 
-from broker.core.query import Criterion
+from broker.core.query import Criterion, SearchQuery
 from broker.core.query_parser import parse_search
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, public_ids, translate
 from broker.errors import RequestError
 
 
+def condition_pairs(text: str) -> list[tuple[str, str]]:
+    """The decoded names and values of a condition, in order."""
+    return parse_qsl(_search(text), keep_blank_values=True)
+
+
+def condition_search(resource_type: str, text: str) -> SearchQuery:
+    """The search that a condition is. Raises as `read_condition`."""
+    query = parse_search(resource_type, condition_pairs(text), strict=True)
+    if not query.criteria:
+        raise RequestError("request.bad-condition")
+    return query
+
+
 def read_condition(resource_type: str, text: str) -> tuple[Criterion, ...]:
     """What must be met. Raises `RequestError`: request.bad-condition where it is no criterion, and the parser's own."""
-    pairs = parse_qsl(_search(text), keep_blank_values=True)
-    criteria = parse_search(resource_type, pairs, strict=True).criteria
-    if not criteria:
-        raise RequestError("request.bad-condition")
-    return criteria
+    return condition_search(resource_type, text).criteria
 
 
 def ids_in_condition(resource_type: str, criteria: Iterable[Criterion]) -> tuple[str, ...]:

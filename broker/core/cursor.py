@@ -56,8 +56,9 @@ def mint(secret: bytes, caller: str, expires_at: int, random: bytes) -> Cursor:
     return Cursor(token.rstrip("="), random[:_PLACE].hex(), random[_PLACE:])
 
 
-def read(token: str, secret: bytes, caller: str, now: float) -> Cursor:
-    """The cursor behind a token; `page.forged` (not ours, or another caller's) or `page.expired`."""
+def read(token: str, secret: bytes, caller: str, now: float, *earlier: bytes) -> Cursor:
+    """The cursor behind a token; `page.forged` (not ours, or another caller's) or `page.expired`. `earlier`: secrets under
+    which it may have been made too."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -65,7 +66,7 @@ def read(token: str, secret: bytes, caller: str, now: float) -> Cursor:
     if len(raw) != _LENGTH:
         raise RequestError("page.forged")
     body, mac = raw[:-_MAC], raw[-_MAC:]
-    if not hmac.compare_digest(mac, _mac(secret, caller, body)):
+    if not any(hmac.compare_digest(mac, _mac(one, caller, body)) for one in (secret, *earlier)):
         raise RequestError("page.forged")
     if int.from_bytes(body[:4], "big") <= now:
         raise RequestError("page.expired")

@@ -15,9 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from broker.core.access.policy import out_of_reach
+from broker.core.access.principal import BROKER, Principal
 from broker.core.references import named_by
 from broker.errors import Issue, RefusedError
-from registry.model import SLUG, Registered, Status
+from registry.model import Registered, Status
 
 CREATE_CIRCLE = (("CareTeam", "create"),)
 
@@ -72,15 +74,24 @@ class Home:
 
 
 def choose_home(
-    signs: HomeSigns, managers: Sequence[Registered], *, needs: Sequence[tuple[str, str]] = CREATE_CIRCLE
+    signs: HomeSigns,
+    managers: Sequence[Registered],
+    *,
+    needs: Sequence[tuple[str, str]] = CREATE_CIRCLE,
+    principal: Principal = BROKER,
 ) -> Home:
     """The home of a new resource. `needs`: each (type, `create` or `update`) that is to be written there.
+
+    What a client reaches does not move the home: one out of its reach is `AccessError` access.manager (403).
 
     Raises `RefusedError`, 422: `write.home-not-registered`, `write.home-suspended`, `write.home-no-writes` for a manager
     that is stated or has the person; `write.reference-unknown` where the person's is none of ours;
     `write.home-unknown` where nothing decides, with one issue for each sign that is missing.
     """
-    return _Choice(signs, {one.gestionnaire.id: one for one in managers}, needs).made()
+    home = _Choice(signs, {one.gestionnaire.id: one for one in managers}, needs, principal).made()
+    if not principal.reaches(home.registered.gestionnaire):
+        raise out_of_reach(home.registered.gestionnaire)
+    return home
 
 
 def signs_in(resource: Mapping[str, Any], public_base: str, *, path: str | None = None) -> tuple[Sign, ...]:
@@ -112,6 +123,7 @@ class _Choice:
     signs: HomeSigns
     managers: Mapping[str, Registered]
     needs: Sequence[tuple[str, str]]
+    principal: Principal = BROKER
     passed_over: list[Issue] = field(default_factory=list)
 
     def made(self) -> Home:
@@ -130,9 +142,8 @@ class _Choice:
         registered = self.managers.get(slug)
         if registered is None:
             key = "write.home-not-registered" if reason == "home.stated" else "write.reference-unknown"
-            # What is no slug is not repeated: it may be anything.
-            params = {"home": slug if SLUG.fullmatch(slug) else "…"}
-            raise RefusedError(key, [Issue(key, params, expression=path), *self._candidates()], **params)
+            # What was stated is not repeated: it may be anything, and an INS has the form of a slug.
+            raise RefusedError(key, [Issue(key, expression=path), *self._candidates()])
         against = self._against(registered)
         if against is not None:
             key, params = against
@@ -205,7 +216,8 @@ class _Choice:
 
     def _candidates(self) -> list[Issue]:
         """The managers that could be stated, for a client that must state one."""
-        able = [one for one in self.managers.values() if self._against(one) is None]
+        reached = (one for one in self.managers.values() if self.principal.reaches(one.gestionnaire))
+        able = [one for one in reached if self._against(one) is None]
         return [Issue("home.candidates", {"homes": _slugs(able)})] if able else [Issue("home.no-candidates")]
 
     def _undecided(self) -> RefusedError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_plus
 
 from msgspec.structs import replace
@@ -14,6 +14,12 @@ from broker.core.routing import ManagerPlan
 from broker.core.summary import MANDATORY, SUMMARY
 
 Pairs = list[tuple[str, str]]
+
+_ABOUT: Mapping[str, frozenset[str]] = {
+    "CareTeam": frozenset({"subject"}),
+    "RelatedPerson": frozenset({"patient"}),
+}
+"""Elements that say whose a resource is: the audit must know it of whatever is shown."""
 
 
 def shown_elements(query: SearchQuery, resource_type: str) -> frozenset[str] | None:
@@ -85,7 +91,7 @@ def _asked_elements(query: SearchQuery, plan: ManagerPlan, sort: Sequence[SortKe
     criteria = [one for one in (*plan.filters, *plan.criteria) if not one.chain]
     used = [key.parameter for key in sort] + [criterion.parameter for criterion in criteria]
     roots = {path.partition(".")[0] for parameter in used for path in parameter.paths}
-    needed = {"meta", "identifier"} | ({"subject"} if query.type == "CareTeam" else set())
+    needed = {"meta", "identifier"} | _ABOUT.get(query.type, frozenset())
     # An extension element cannot be named apart from its resource: then the whole is asked for.
     return frozenset() if any("[" in root for root in roots) else frozenset(shown | needed | roots) - {"id"}
 

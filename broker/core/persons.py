@@ -1,7 +1,8 @@
-"""By what two circles are seen to be of one person (pure)."""
+"""Whose a resource is, and by what two circles are seen to be of one person (pure)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,18 +14,24 @@ INS_SYSTEMS = frozenset(f"urn:oid:1.2.250.1.213.1.4.{number}" for number in (2, 
 """INS-C, INS-NIR, INS-NIA, and those of test and demonstration (cds.md, section 4)."""
 
 
-class _Identifier(msgspec.Struct):
+class _Identifier(msgspec.Struct, gc=False):
     system: str | None = None
     value: str | None = None
 
 
-class _Reference(msgspec.Struct):
+class Subject(msgspec.Struct, gc=False):
+    """Of a circle, or the `patient` of a RelatedPerson."""
+
     reference: str | None = None
     identifier: _Identifier | None = None
 
 
-class _Circle(msgspec.Struct):
-    subject: _Reference | None = None
+class _Circle(msgspec.Struct, gc=False):
+    subject: Subject | None = None
+
+
+class _RelatedPerson(msgspec.Struct, gc=False):
+    patient: Subject | None = None
 
 
 class Circle(Protocol):
@@ -41,13 +48,51 @@ class Included(Circle, Protocol):
     def identifiers(self) -> Sequence[tuple[str | None, str]]: ...
 
 
+_PERSON = re.compile(r"(?:https?://[^\s?#]{1,255}/)?Patient/[A-Za-z0-9\-.]{1,64}(?=\Z|/_history/)")
+"""A reference with an address. A conditional one (`Patient?identifier=…`) has none, and may name somebody."""
+
 _decode = msgspec.json.Decoder(_Circle, strict=False).decode
+_decode_related = msgspec.json.Decoder(_RelatedPerson, strict=False).decode
+
+
+def subject_of(circle: bytes) -> Subject | None:
+    """Of a CareTeam's text; None also where it is of another shape: what managers hold is not judged."""
+    try:
+        return _decode(circle).subject
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def named_person(subject: Subject | None) -> str | None:
+    """What a subject refers to, `Patient/{public id}`, or an address elsewhere; None: nothing that has an address."""
+    reference = None if subject is None else subject.reference
+    found = None if reference is None else _PERSON.match(reference)
+    return None if found is None else found[0]
+
+
+def person_of(resource_type: str, public_id: str, raw: bytes) -> str | None:
+    """Whose a resource in public terms is, as `named_person`; None: nobody's, as a professional's, or not to be told."""
+    match resource_type:
+        case "Patient":
+            return f"Patient/{public_id}"
+        case "CareTeam":
+            return named_person(subject_of(raw))
+        case "RelatedPerson":
+            try:
+                return named_person(_decode_related(raw).patient)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+        case _:
+            return None
 
 
 def person_keys(
-    circles: Sequence[Circle], included: Sequence[Included], query: SearchQuery
+    circles: Sequence[Circle],
+    included: Sequence[Included],
+    query: SearchQuery,
+    subjects: Sequence[Subject | None] | None = None,
 ) -> list[tuple[str, list[str]]]:
-    """For each circle its public id and the keys of its person.
+    """For each circle its public id and the keys of its person. `subjects`: of the circles, where they are known already.
 
     A key is the subject's reference, an INS of the subject (stated in the circle or held by the included Patient), or,
     where the search was for one person's identifier alone, that search itself.
@@ -58,7 +103,11 @@ def person_keys(
         if one.type == "Patient"
     }
     searched = ["searched"] if _one_person(query) else []
-    return [(circle.public_id, searched + _subject_keys(circle, patients)) for circle in circles]
+    found = [subject_of(circle.raw) for circle in circles] if subjects is None else subjects
+    return [
+        (circle.public_id, searched + _subject_keys(subject, patients))
+        for circle, subject in zip(circles, found, strict=True)
+    ]
 
 
 def _one_person(query: SearchQuery) -> bool:
@@ -73,11 +122,7 @@ def _one_person(query: SearchQuery) -> bool:
     )
 
 
-def _subject_keys(circle: Circle, patients: Mapping[str, list[str]]) -> list[str]:
-    try:
-        subject = _decode(circle.raw).subject
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
-        return []  # a subject of another shape: what managers hold is not judged
+def _subject_keys(subject: Subject | None, patients: Mapping[str, list[str]]) -> list[str]:
     if subject is None:
         return []
     keys = []

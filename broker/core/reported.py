@@ -67,7 +67,7 @@ def told_in(body: bytes) -> list[Told]:
     """The issues of an OperationOutcome; none where the body is not one that can be read."""
     try:
         return _decode(body).issue
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from broker.core.access.principal import BROKER, Principal
 from broker.core.identified import Located
 from broker.core.query import Criterion, Include, SearchQuery
 from broker.core.translation import Dialogue, Verdict, id_chain_as_reference, public_ids, translate
@@ -18,6 +19,9 @@ from registry.model import Gestionnaire, Registered, Skills, Status
 
 NOT_HOLDER = "plan.not-holder"
 """Why a manager is left out for which the index speaks."""
+
+ELSEWHERE = "plan.elsewhere"
+"""Why a manager is left out to which the query itself does not lead, whoever asks and whatever anybody holds."""
 
 
 class ManagerPlan(msgspec.Struct, frozen=True):
@@ -58,15 +62,29 @@ class Unable:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A manager that whoever asks does not reach: not asked, and named, whatever the index knows of it."""
+
+    manager: Gestionnaire
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     asks: tuple[Ask, ...]
     left_out: tuple[LeftOut, ...]
     unable: tuple[Unable, ...]
+    refused: tuple[Refused, ...] = ()
 
     @property
     def silent(self) -> frozenset[str]:
         """Managers for which the index has answered: they hold no match."""
         return frozenset(one.manager.id for one in self.left_out if one.reason == NOT_HOLDER)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether all managers that might hold a match are out of reach."""
+        others = self.asks or self.unable or any(one.reason != ELSEWHERE for one in self.left_out)
+        return bool(self.refused) and not others
 
 
 def plan_search(
@@ -77,19 +95,32 @@ def plan_search(
     aliases: Mapping[str, str],
     skills_of: Callable[[Registered], Skills],
     located: Located | None = None,
+    principal: Principal = BROKER,
 ) -> Plan:
     """The plan of a search over the registered managers. `aliases`: see `translation.Dialogue`.
 
-    `located`: what the locator says; None: nothing, and everybody who may hold a match is asked.
+    `located`: what the locator says; None: nothing, and everybody who may hold a match is asked. Of a manager that
+    `principal` does not reach nothing of it shows.
     """
     asks: list[Ask] = []
     left_out: list[LeftOut] = []
     unable: list[Unable] = []
+    refused: list[Refused] = []
+    reaches_all = principal.reaches_all
     criteria = [(asked, id_chain_as_reference(asked, query.type)) for asked in query.criteria]
     # A manager that public ids leave out has not answered for its replicas, whatever the index knows of it.
     names_ids = any(public_ids(criterion) for _, criterion in criteria)
     for registered in managers:
         manager = registered.gestionnaire
+        if not reaches_all and not principal.reaches(manager):
+            is_broker = bool(skills_of(registered).broker)
+            dialogue = Dialogue(manager.id, manager.region, public_base, aliases, is_broker)
+            leads_elsewhere = _leads_elsewhere(criteria, dialogue)
+            if leads_elsewhere is None:
+                refused.append(Refused(manager))
+            else:
+                left_out.append(LeftOut(manager, ELSEWHERE, leads_elsewhere))
+            continue
         elsewhere = located.leaves_out(manager.id) if located is not None else None
         if elsewhere is not None and not names_ids:
             left_out.append(LeftOut(manager, NOT_HOLDER, elsewhere))
@@ -104,7 +135,15 @@ def plan_search(
                 left_out.append(outcome)
             case Unable():
                 unable.append(outcome)
-    return Plan(tuple(asks), tuple(left_out), tuple(unable))
+    return Plan(tuple(asks), tuple(left_out), tuple(unable), tuple(refused))
+
+
+def _leads_elsewhere(criteria: Sequence[tuple[Criterion, Criterion]], dialogue: Dialogue) -> str | None:
+    """The criterion that nothing of a manager can meet, by its public ids alone."""
+    for asked, criterion in criteria:
+        if translate(criterion, dialogue) is Verdict.NOTHING:
+            return asked.name
+    return None
 
 
 def _plan_one(
@@ -122,7 +161,7 @@ def _plan_one(
     for asked, criterion in criteria:
         own = translate(criterion, dialogue)
         if own is Verdict.NOTHING:
-            return LeftOut(manager, "plan.elsewhere", asked.name)
+            return LeftOut(manager, ELSEWHERE, asked.name)
         if isinstance(own, Criterion):
             named = asked.name if own != criterion else named
             translated.append((criterion, own))

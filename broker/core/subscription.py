@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from broker.core.access.principal import Principal
 from broker.core.fhir_dates import date_range, micros
 from broker.core.subscription_criteria import SubscriptionCriteria
 
@@ -78,11 +79,33 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Who registered a subscription: `client`, and the managers and regions that it reached then; None for all.
+
+    It is sent nothing of the others. The reach is taken anew at each of its updates.
+    """
+
+    client: str
+    managers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, principal: Principal) -> Owner:
+        return cls(principal.client, principal.managers, principal.regions)
+
+    def reaches(self, slug: str, region: str) -> bool:
+        if self.managers is None and self.regions is None:
+            return True
+        return slug in (self.managers or ()) or region in (self.regions or ())
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A client's wish to be told of changes. `id` and `last_updated` are empty, `version` 0, until it is registered.
 
     `stated`: the resource as its owner wrote it, but for what is kept beside. `secret`: with which notifications are signed;
     it, `stated` and the channel's headers must never be stored in clear, nor be logged. `error`: why it is in error.
+    `owner`: None for one that no client of a broker with access control registered: it is nobody's.
     """
 
     status: SubscriptionStatus
@@ -95,6 +118,11 @@ class Subscription:
     id: str = ""
     version: int = 0
     last_updated: str = ""
+    owner: Owner | None = None
+
+    def covers(self, slug: str, region: str) -> bool:
+        """Whether it may be told of a manager's circles."""
+        return self.owner is None or self.owner.reaches(slug, region)
 
     @property
     def sends(self) -> bool:
@@ -145,4 +173,5 @@ class Subscription:
             id=self.id,
             version=self.version,
             last_updated=self.last_updated,
+            owner=self.owner,
         )

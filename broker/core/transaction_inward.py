@@ -19,6 +19,7 @@ from broker.core.copies import to_json
 from broker.core.copy_plan import CopyPlan, PlannedCopy
 from broker.core.identity import Origin, is_alias, split_public_id
 from broker.core.json_text import members
+from broker.core.named_urn import urn_of
 from broker.core.outcome import issue_of
 from broker.core.references import reference_paths, with_references
 from broker.core.resource_head import value_of, with_values
@@ -192,14 +193,8 @@ def _urns(plan: TransactionPlan) -> dict[int, str]:
         if entry.full_url is not None and entry.full_url.startswith("urn:"):
             urns[entry.index] = entry.full_url
         elif entry.full_url or entry.index in referred or plan.conditions[entry.index] is not None:
-            urns[entry.index] = _urn(f"{seed}/{entry.index}")
+            urns[entry.index] = urn_of(f"{seed}/{entry.index}".encode())
     return urns
-
-
-def _urn(name: str) -> str:
-    """The `urn:uuid:` of a name, always the same: version 8 (RFC 9562, 5.8)."""
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return f"urn:uuid:{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
 
 
 def _merged(plan: TransactionPlan, copies: CopyPlan, urns: Mapping[int, str]) -> dict[str, str]:

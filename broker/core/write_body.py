@@ -22,16 +22,18 @@ from broker.errors import Issue, RefusedError, RequestError
 _REFUSING: Final = frozenset({"error", "fatal"})
 _STRUCTURE: Final = "write.structure"
 _RULE: Final = "write.rule"
-_MAX_BRACKETS: Final = 2 * MAX_DEPTH  # an element that repeats opens two
 _WARNING_CODE: Final = 299  # miscellaneous, as the retired `Warning` header of RFC 7234 had it
 
 
-def read_resource_body(body: bytes, form: Format, expected: str | None) -> tuple[bytes, dict[str, Any]]:
+def read_resource_body(
+    body: bytes, form: Format, expected: str | None, max_depth: int = MAX_DEPTH
+) -> tuple[bytes, dict[str, Any]]:
     """The JSON of a resource, as bytes and as a tree. `expected` is its type; None where any type will do.
 
     Numbers that a float cannot hold (`1e999`) are `json_form.Number` in the tree. Raises `RequestError`
     request.bad-resource for what is no JSON object or XML of a resource in UTF-8, names a member twice (readers
-    would not agree on which counts), or nests deeper than any resource does; request.wrong-type for another type.
+    would not agree on which counts); limit.nesting for elements nested deeper than `max_depth`; request.wrong-type for
+    another type.
     """
     if form is Format.XML:
         body = to_json(body)
@@ -40,6 +42,9 @@ def read_resource_body(body: bytes, form: Format, expected: str | None) -> tuple
         resource = _tree(body)
     except (ValueError, RecursionError) as error:
         raise RequestError("request.bad-resource") from error
+    # No more than one level for each bracket that opens: most bodies need no look at their depth.
+    if body.count(b"{") + body.count(b"[") > max_depth and _is_deeper(resource, max_depth):
+        raise RequestError("limit.nesting", limit=max_depth)
     type_name = resource.get("resourceType") if isinstance(resource, dict) else None
     if not isinstance(resource, dict) or not isinstance(type_name, str):
         raise RequestError("request.bad-resource")
@@ -91,9 +96,6 @@ def _tree(body: bytes) -> Any:
         )
     else:
         json.loads(body, parse_constant=_refuse, object_pairs_hook=_members_once)
-    # No more than one level for each bracket that opens: most bodies need no look at their depth.
-    if body.count(b"{") + body.count(b"[") > _MAX_BRACKETS:
-        _check_depth(tree)
     return tree
 
 
@@ -108,15 +110,22 @@ def _refuse(_: str) -> NoReturn:
     raise ValueError("not a JSON number")
 
 
-def _check_depth(tree: Any) -> None:
-    level = [tree]
-    for _ in range(_MAX_BRACKETS):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
+def _is_deeper(tree: Any, levels: int) -> bool:
+    """Whether elements nest deeper. A list is no level of its own, and never holds another one: then it is no FHIR."""
+    level: list[dict[str, Any]] = _elements_in([tree])
+    for _ in range(levels):
+        level = [child for node in level for child in _elements_in(node.values())]
         if not level:
-            return
-    raise ValueError("nests too deep")
+            return False
+    return True
+
+
+def _elements_in(values: Iterable[Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for value in values:
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, dict):
+                found.append(one)
+            elif isinstance(one, list):
+                raise RequestError("request.bad-resource")
+    return found

@@ -89,7 +89,7 @@ async def _own_count(ask: Ask, work: Work, federation: Federation) -> int | None
     body = await calls.search(work.query.type, [*pairs, ("_summary", "count")], work.context)
     try:
         counted = _decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise failed(ask.manager, FailureKind.INVALID) from None
     # A count that overlooks a criterion is the count of another search.
     self_url = next((link.url for link in counted.link if link.relation == "self"), None)

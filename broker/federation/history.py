@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from broker.core.bundle import Entry, ManagerBundle, read_history
 from broker.core.bundle_writer import write_history
 from broker.core.fhir_dates import date_range
-from broker.core.identity import Origin
+from broker.core.identity import Origin, split_public_id
 from broker.core.merge import Found, restore
 from broker.core.preferences import Partial
 from broker.core.sort_key import instant_prefix
@@ -22,7 +22,9 @@ from broker.federation.federation import Federation
 from broker.federation.history_bridge import HistoryBridge
 from broker.federation.issues import (
     FederatedAnswer,
+    all_refused,
     manager_issue,
+    not_authorised,
     outcome_entry,
     refusal,
     status_of_all_failed,
@@ -146,6 +148,9 @@ class HistoryService:
     async def _page(self, state: PageState, token: str | None, context: RequestContext) -> FederatedAnswer:
         aliases: dict[str, str] = {}
         sources = await self._sources(state, context, aliases)
+        refused = self._refused(state, context)
+        if not sources and refused:
+            return all_refused(not_authorised(refused), context)
         if not sources:
             return refusal(503, [Issue("federation.no-manager")], context)
         run = PageRun(
@@ -156,20 +161,24 @@ class HistoryService:
             bound=self.federation.options.sort_bound,
         )
         taken = await run.read()
-        issues = [*self._suspended(state), *run.issues()]
+        context.touched.managers.update(sources)
+        issues = [*not_authorised(refused), *self._suspended(state, context), *run.issues()]
         issues += [
             run.issue("manager.no-type-history", slug) for slug, source in sources.items() if source.bridged
         ]
         lacking = {*run.failures, *run.partial}
-        needed = [slug for slug in lacking if not run.sources[slug].manager.optional]
+        absent = [*(run.sources[slug].manager for slug in lacking), *refused]
+        needed = any(not one.optional for one in absent)
         if needed and context.preferences.partial is Partial.DENY:
             return refusal(503, [Issue("federation.partial-denied"), *issues], context)
         if len(run.failures) == len(sources) and not taken.found:
             return refusal(status_of_all_failed(run.failures.values()), issues, context)
         address = f"{self.federation.options.public_base}/{state.type}/_history"
-        links = PageLinks(self.federation.pages, address, state, token)
+        links = PageLinks(self.federation.pages, address, state, token, self.federation.options.page_bound)
         made, told = await links.make(run, taken, context, copies=False)
         await context.within(self.federation.remember(aliases))
+        for found in taken.found:
+            context.touched.show(found.item.type, found.item.public_id, found.item.raw)
         body = write_history(
             self.federation.options.public_base,
             [found.item for found in taken.found],
@@ -191,22 +200,33 @@ class HistoryService:
 
         _, _, public_id = state.type.partition("/")
         if public_id:
-            where = await self.reads.locate(public_id)
+            if split_public_id(public_id) is not None:
+                context.touched.name("CareTeam", public_id)
+            where = await self.reads.locate(public_id, context)
             return {where.calls.manager.id: source(where.calls, f"CareTeam/{where.local_id}/_history")}
         return {
             one.gestionnaire.id: source(self.federation.calls(one), "CareTeam/_history")
             for one in self.federation.managers.all()
-            if one.gestionnaire.status is Status.ACTIVE and self._asked_before(one, state.positions)
+            if one.gestionnaire.status is Status.ACTIVE
+            and context.principal.reaches(one.gestionnaire)
+            and self._asked_before(one, state.positions)
         }
 
     def _asked_before(self, one: Registered, positions: Mapping[str, object]) -> bool:
         return not positions or one.gestionnaire.id in positions
 
-    def _suspended(self, state: PageState) -> list[Issue]:
+    def _suspended(self, state: PageState, context: RequestContext) -> list[Issue]:
         if "/" in state.type:
             return []
         return [
             manager_issue("manager.suspended", one.gestionnaire)
             for one in self.federation.managers.all()
-            if one.gestionnaire.status is Status.SUSPENDED
+            if one.gestionnaire.status is Status.SUSPENDED and context.principal.reaches(one.gestionnaire)
         ]
+
+    def _refused(self, state: PageState, context: RequestContext) -> list[Gestionnaire]:
+        """Of the history of all circles, the managers that the client does not reach."""
+        if "/" in state.type or context.principal.reaches_all:
+            return []
+        managers = [one.gestionnaire for one in self.federation.managers.all()]
+        return [one for one in managers if not context.principal.reaches(one)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from broker.core.access.policy import may_see
 from broker.core.bundle import Entry
 from broker.core.include_paths import belonging
 from broker.core.merge import START, Found, Taken
@@ -13,6 +14,7 @@ from broker.federation.context import RequestContext
 from broker.federation.fan_out import fan_out
 from broker.federation.includes import IncludeFetcher
 from broker.federation.manager_search import ManagerSearch
+from broker.federation.options import FederationOptions
 from broker.federation.page_run import PageRun
 
 
@@ -23,6 +25,7 @@ async def page_includes(
     taken: Taken[Entry],
     context: RequestContext,
     aliases: dict[str, str],
+    options: FederationOptions,
 ) -> tuple[list[Entry], list[Issue]]:
     """The includes, each once and none that is a match of the page; and which managers' could not be had."""
     if not query.includes or not taken.found:
@@ -39,7 +42,14 @@ async def page_includes(
         included += belonging(matches, every, run.others.get(slug, []), query.includes, source.origin)
 
     async def fetch(slug: str) -> tuple[list[Entry], bool]:
-        fetcher = IncludeFetcher(here[slug].calls, here[slug].origin, context, aliases)
+        fetcher = IncludeFetcher(
+            here[slug].calls,
+            here[slug].origin,
+            context,
+            aliases,
+            rounds=options.include_rounds,
+            bound=options.include_bound,
+        )
         return await fetcher.complete(query.includes, groups[slug])
 
     issues: list[Issue] = []
@@ -51,6 +61,16 @@ async def page_includes(
     matched = {(found.item.type, found.public_id) for found in taken.found}
     once = {(entry.type, entry.public_id): entry for entry in included}
     return [entry for key, entry in once.items() if key not in matched], issues
+
+
+def shown_includes(included: list[Entry], context: RequestContext) -> tuple[list[Entry], list[Issue]]:
+    """Those of types that the client may read or search, and which types are held back."""
+    scopes = context.principal.scopes
+    withheld = {kind for kind in {entry.type for entry in included} if not may_see(scopes, kind)}
+    if not withheld:
+        return included, []
+    kept = [entry for entry in included if entry.type not in withheld]
+    return kept, [Issue("access.include", {"types": ", ".join(sorted(withheld))})]
 
 
 def _by_manager(found: Sequence[Found[Entry]]) -> dict[str, list[Entry]]:

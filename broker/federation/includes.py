@@ -19,21 +19,22 @@ from broker.federation.issues import tells_partial
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.page_trail import PageTrail
 
-MAX_ROUNDS = 5
-"""How deep `:iterate` is followed."""
-
 MAX_INCLUDED = 1000
-"""Resources that one manager's part of one page may bring in."""
+"""How many `bound` is where nothing else is said."""
 
 _CHUNK = 50  # ids in one `_id=` criterion
 
 
 @dataclass(frozen=True, slots=True)
 class IncludeFetcher:
+    """`rounds`: how deep `:iterate` is followed. `bound`: resources that one manager's part of one page may bring in."""
+
     calls: ManagerCalls
     origin: Origin
     context: RequestContext
     aliases: dict[str, str]
+    rounds: int = 5
+    bound: int = MAX_INCLUDED
     _lacking: list[bool] = field(default_factory=list)  # a broker that misses some of its managers' resources
 
     async def complete(
@@ -43,12 +44,12 @@ class IncludeFetcher:
         known = {f"{entry.type}/{entry.public_id}" for entry in matches}
         sources: Sequence[Entry] = matches
         brought: list[Entry] = []
-        for round_number in range(MAX_ROUNDS):
+        for round_number in range(self.rounds):
             active = [include for include in includes if round_number == 0 or include.iterate]
             found = await self._round(active, sources, known)
             if not found:
                 return brought, not self._lacking
-            if len(brought) + len(found) > MAX_INCLUDED:
+            if len(brought) + len(found) > self.bound:
                 return brought, False
             brought += found
             sources = found
@@ -88,7 +89,7 @@ class IncludeFetcher:
         if not pointed:
             return []
         value = ",".join(f"{entry.type}/{entry.local_id}" for entry in pointed)
-        found = await self._search(include.source, parameter.name, value, MAX_INCLUDED)
+        found = await self._search(include.source, parameter.name, value, self.bound)
         every = {f"{entry.type}/{entry.public_id}" for entry in pointed}
         return [entry for entry in found if points_at(entry, parameter, every)]
 

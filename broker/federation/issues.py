@@ -21,6 +21,8 @@ class FederatedAnswer:
     body: bytes
 
 
+NOT_AUTHORISED = "manager.not-authorised"
+
 _PARTIAL = frozenset({"fatal", "error", "warning"})
 
 _WHOLE = frozenset({"manager.unsorted", "manager.suspended"})
@@ -38,19 +40,25 @@ def relayed_issues(body: bytes, manager: Gestionnaire) -> list[Issue]:
 
 
 def tells_partial(body: bytes) -> bool:
-    """Whether the outcome of a broker among the managers says that one of its own did not answer in full."""
+    """Whether the outcome of a broker among the managers says that one of its own did not answer in full, or is not open
+    to this one."""
     return any(
         system == OUTCOME_SYSTEM
         and (code or "").startswith("manager.")
         and code not in _WHOLE
-        and one.severity in _PARTIAL
+        and (one.severity in _PARTIAL or code == NOT_AUTHORISED)
         for one in told_in(body)
         for system, code in one.codes
     )
 
 
+def not_authorised(managers: Iterable[Gestionnaire]) -> list[Issue]:
+    """Managers that were not asked because the client does not reach them."""
+    return [manager_issue(NOT_AUTHORISED, one) for one in managers]
+
+
 def plan_issues(plan: Plan) -> list[Issue]:
-    """Managers that were not asked although they may hold matches: unable, or suspended."""
+    """Managers that were not asked although they may hold matches: out of reach, unable, or suspended."""
     unable = [
         manager_issue("manager.not-supported", one.manager, parameter=one.parameter) for one in plan.unable
     ]
@@ -59,7 +67,7 @@ def plan_issues(plan: Plan) -> list[Issue]:
         for one in plan.left_out
         if one.reason == "plan.suspended"
     ]
-    return unable + suspended
+    return not_authorised(one.manager for one in plan.refused) + unable + suspended
 
 
 _WAITING = frozenset({FailureKind.BUSY, FailureKind.BREAKER_OPEN})
@@ -78,7 +86,13 @@ def status_of_all_failed(failures: Iterable[ManagerError]) -> int:
 def refusal(status: int, issues: Sequence[Issue], context: RequestContext) -> FederatedAnswer:
     """An answer that is an error: its first issue says so whatever its row says beside results."""
     errors = [replace(issue, severity="error") for issue in issues[:1]] + list(issues[1:])
+    context.touched.reason = errors[0].key
     return FederatedAnswer(status, render_outcome(errors, language=context.language))
+
+
+def all_refused(issues: Sequence[Issue], context: RequestContext) -> FederatedAnswer:
+    """Where the client reaches nobody who could answer."""
+    return refusal(403, [Issue("access.no-manager"), *issues], context)
 
 
 def outcome_entry(issues: Collection[Issue], context: RequestContext) -> bytes | None:

@@ -30,6 +30,7 @@ class PageLinks:
     address: str
     state: PageState
     token: str | None
+    page_bound: int = 10_000
 
     async def make(
         self, run: PageRun, taken: Taken[Entry], context: RequestContext, *, copies: bool
@@ -38,6 +39,8 @@ class PageLinks:
         links = self.here()
         if not taken.more:
             return links, []
+        if self.state.depth >= self.page_bound:
+            return links, [Issue("limit.pages", {"limit": self.page_bound})]
         try:
             first = self.state.first or await self.keeper.save(self.state, context)
             following = replace(
@@ -47,6 +50,7 @@ class PageLinks:
                 shown=self._shown(taken) if copies else {},
                 first=first,
                 previous=self.token or first,
+                depth=self.state.depth + 1,
             )
             links.append(("next", self._page(await self.keeper.save(following, context))))
         except StoreError:

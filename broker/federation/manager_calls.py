@@ -15,7 +15,7 @@ from broker.core.manager_failure import failed, kind_of_status
 from broker.core.manager_query import Pairs, names_a_person
 from broker.errors import FailureKind, ManagerError
 from broker.federation.context import RequestContext
-from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest
+from broker.ports import ManagerAnswer, ManagerClient, ManagerRequest, OnBehalf
 from registry.model import Gestionnaire, SearchMethod, Skills
 
 _NO_POST = frozenset({404, 405, 415, 501})
@@ -35,7 +35,16 @@ class ManagerCalls(msgspec.Struct, frozen=True):
         remaining = context.remaining()
         if remaining <= 0:
             raise failed(self.manager, FailureKind.TIMEOUT, sent=False)
-        return await self.client.send(self.manager, request, timeout=remaining)
+        if self.manager.identity is not None:
+            who = OnBehalf(context.principal, context.request_id)
+            request = msgspec.structs.replace(request, on_behalf=who)
+        if context.waits is None:
+            return await self.client.send(self.manager, request, timeout=remaining)
+        sent = context.clock.monotonic()
+        try:
+            return await self.client.send(self.manager, request, timeout=remaining)
+        finally:
+            context.waits.note(self.manager.id, sent, context.clock.monotonic())
 
     async def search(
         self,

@@ -37,6 +37,9 @@ _WAITERS_PER_CONNECTION = 8
 _PROBE = (("_count", "1"), ("_elements", "identifier"))
 _POLICY = BreakerPolicy()
 
+Observe = Callable[[str, FailureKind | None, float], None]
+"""Hears of an exchange: with which manager, how it failed (None: it did not), how many seconds it took."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManagerHealth:
@@ -75,7 +78,7 @@ class ManagerGuard:
     """A `ManagerClient` around another. `default_timeout` (seconds) stands where a manager declares none.
 
     `queue_wait` (seconds) bounds the wait for a connection. `on_change` hears of each breaker that opens or
-    closes.
+    closes, `observe` of each exchange that counts.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class ManagerGuard:
         queue_wait: float = 1.0,
         policy: BreakerPolicy = _POLICY,
         on_change: Callable[[ManagerHealth], None] | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._client = client
         self._managers = managers
@@ -96,6 +100,7 @@ class ManagerGuard:
         self._queue_wait = queue_wait
         self._policy = policy
         self._on_change = on_change
+        self._observe = observe
         self._lanes: dict[str, _Lane] = {}
 
     async def send(self, manager: Gestionnaire, request: ManagerRequest, *, timeout: float) -> ManagerAnswer:  # noqa: ASYNC109
@@ -105,6 +110,12 @@ class ManagerGuard:
         caller's to say.
         """
         return await self._send(manager, request, timeout, judged=True)
+
+    async def look(self, registered: Registered) -> None:
+        """Ask a manager for something cheap, as it would be probed: what comes of it is judged and observed."""
+        manager = registered.gestionnaire
+        with suppress(ManagerError):
+            await self.send(manager, _probe_request(registered), timeout=self._default_timeout)
 
     def unjudged(self) -> ManagerClient:
         """The same way to managers for experiments: within their limits, not while a breaker is open, but
@@ -135,9 +146,12 @@ class ManagerGuard:
         else:
             await slots.acquire()  # does not suspend
         lane.in_flight += 1
+        begun = self._clock.monotonic()
         try:
             answer = await self._client.send(manager, request, timeout=budget)
         except ManagerError as error:
+            if judged:
+                self._seen(manager, error.kind, begun)
             if judged and (error.kind is not FailureKind.TIMEOUT or budget >= own * _PATIENCE):
                 self._failed(lane, epoch, error.kind)
             raise
@@ -148,6 +162,7 @@ class ManagerGuard:
             return answer
         # A broker that could not reach a manager of its own is well itself, and so are its other managers.
         kind = None if _is_brokers_own(answer) else kind_of_status(answer.status)
+        self._seen(manager, kind, begun)
         if kind in BREAKING:
             self._failed(lane, epoch, kind, self._retry_after(answer))
         else:
@@ -255,9 +270,11 @@ class ManagerGuard:
         breaker, manager = lane.breaker, registered.gestionnaire
         # No longer than the interval: one that hangs must not keep the next from finding the manager back.
         patience = min(manager.timeout or self._default_timeout, breaker.interval)
+        begun = self._clock.monotonic()
         try:
             answer = await self._client.send(manager, _probe_request(registered), timeout=patience)
         except ManagerError as error:
+            self._seen(manager, error.kind, begun)
             breaker.probe_failed(self._clock.monotonic(), error.kind)
         except asyncio.CancelledError:
             breaker.probe_abandoned(self._clock.monotonic())
@@ -270,11 +287,16 @@ class ManagerGuard:
             )
         else:
             kind = None if _is_brokers_own(answer) else kind_of_status(answer.status)
+            self._seen(manager, kind, begun)
             now = self._clock.monotonic()
             if kind in BREAKING and kind is not None:
                 breaker.probe_failed(now, kind, retry_after=self._retry_after(answer))
             else:
                 breaker.probe_succeeded(now)
+
+    def _seen(self, manager: Gestionnaire, kind: FailureKind | None, begun: float) -> None:
+        if self._observe is not None:
+            self._observe(manager.id, kind, self._clock.monotonic() - begun)
 
     def _current(self, lane: _Lane) -> Registered | None:
         """The registration this lane stands for.

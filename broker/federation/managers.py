@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.errors import StoreError
+from broker.federation.following import follow
 from broker.ports import Clock
 from registry.model import Registered
 from registry.ports import GestionnaireStore
@@ -55,21 +56,7 @@ class ManagersView:
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each change, and at least every `refresh_seconds`."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
-            tasks.create_task(self._reread())
-
-    async def _follow(self) -> None:
         changes = self._store.changes()
-        try:
-            async for _ in changes:
-                await self.refresh()
-        finally:
-            if isinstance(changes, AsyncGenerator):
-                await changes.aclose()
-
-    async def _reread(self) -> None:
-        # The bound for what publish/subscribe may lose: its messages are not stored.
-        while True:
-            await self._clock.sleep(self._refresh_seconds)
-            await self.refresh()
+        await follow(
+            changes, lambda _: self.refresh(), self.refresh, self._clock, seconds=self._refresh_seconds
+        )

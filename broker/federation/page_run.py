@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +46,8 @@ class PageRun:
     size: int
     bound: int
     copies: CopyRule | None = None
+    now: Callable[[], float] = lambda: 0.0  # monotonic seconds
+    merging: float = 0.0  # seconds of `read` that were not waiting for managers
     streams: dict[str, Stream[Entry]] = field(default_factory=dict)
     others: dict[str, list[Entry]] = field(default_factory=dict)
     totals: dict[str, int | None] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class PageRun:
 
     async def read(self) -> Taken[Entry]:
         """Read until the page is decided. Failures are kept by manager; never raised."""
+        began = self.now()
         for slug, source in self.sources.items():
             position = self.positions.get(slug, Position())
             stream: Stream[Entry] = Stream(
@@ -72,10 +75,14 @@ class PageRun:
             list(self.streams.values()), watermark=self.watermark, size=self.size, choose=self._choose
         )
         while wanted := merger.wanted():
+            self.merging += self.now() - began
             answers = await fan_out([stream.slug for stream in wanted], self._next_page)
+            began = self.now()
             for slug, answer in answers.items():
                 self._take_in(slug, answer)
-        return merger.take()
+        taken = merger.take()
+        self.merging += self.now() - began
+        return taken
 
     async def _next_page(self, slug: str) -> FetchedPage:
         return await self.sources[slug].page(self.streams[slug].next_url)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -21,7 +22,7 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
     out (see `core.merge`). `positions`: a stream per manager asked, by slug. `shown`: circle keys already shown, to
     the public id under which they were (see `core.dedup`). `ignored`: criteria by name that a manager showed not to
     apply, by slug. `silent`: managers that were left out because the index says that they hold no match. `first`,
-    `previous`: tokens of those pages.
+    `previous`: tokens of those pages. `depth`: which page of the search it is, from 1.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class PageState(msgspec.Struct, frozen=True, omit_defaults=True):
     silent: frozenset[str] = frozenset()
     first: str | None = None
     previous: str | None = None
+    depth: int = 1
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,11 +45,13 @@ _decode = msgspec.msgpack.Decoder(PageState).decode
 
 @dataclass(frozen=True, slots=True)
 class PageKeeper:
-    """Saves page states and finds them again. `secret` is shared by every node of the federation."""
+    """Saves page states and finds them again. `secret` is shared by every node of the federation; links made under
+    one of the `earlier` ones are good too."""
 
     store: CursorStore
-    secret: bytes
+    secret: bytes = field(repr=False)
     seconds: int
+    earlier: Sequence[bytes] = field(default=(), repr=False)
 
     async def save(self, state: PageState, context: RequestContext) -> str:
         """The token of a new page link. Raises `StoreError`."""
@@ -58,7 +62,8 @@ class PageKeeper:
 
     async def load(self, token: str, context: RequestContext) -> PageState:
         """The state behind a token; `page.forged` or `page.expired` as `RequestError`, or `StoreError`."""
-        found = cursor.read(token, self.secret, context.caller, context.clock.now().timestamp())
+        now = context.clock.now().timestamp()
+        found = cursor.read(token, self.secret, context.caller, now, *self.earlier)
         sealed = await context.within(self.store.load(found.place))
         if sealed is None:
             raise RequestError("page.expired")

@@ -44,19 +44,21 @@ class Located:
 class ReadService:
     federation: Federation
 
-    async def locate(self, public_id: str) -> Located:
-        """Where a public id leads. `request.not-found`; `manager.suspended` as an error."""
+    async def locate(self, public_id: str, context: RequestContext) -> Located:
+        """Where a public id leads. `request.not-found`; `access.manager` out of the client's reach, whether anything is
+        there or not; `manager.suspended` as an error."""
         parts = split_public_id(public_id)
         registered = self.federation.managers.get(parts[0]) if parts else None
         if parts is None or registered is None:
             raise RequestError("request.not-found")
+        manager = registered.gestionnaire
+        context.check_reach(manager)
         local_id = parts[1]
         if is_alias(public_id):
             resolved = await self.federation.aliases.resolve(public_id)
             if resolved is None:
                 raise RequestError("request.not-found")
             local_id = resolved
-        manager = registered.gestionnaire
         if manager.status is Status.SUSPENDED:
             raise BrokerError("manager.suspended", slug=manager.id, name=manager.name, region=manager.region)
         calls = self.federation.calls(registered)
@@ -73,19 +75,27 @@ class ReadService:
         elements: frozenset[str] | None = None,
     ) -> ReadAnswer:
         """Read or vread. `conditions`: the client's If-None-Match and If-Modified-Since, in lower case."""
-        where = await self.locate(public_id)
+        if split_public_id(public_id) is not None:
+            context.touched.name(resource_type, public_id)
+        where = await self.locate(public_id, context)
+        context.touched.managers.add(where.calls.manager.id)
         target = f"{resource_type}/{where.local_id}" + (f"/_history/{version}" if version else "")
         headers = {name: value for name, value in (conditions or {}).items() if name in _CONDITIONS}
         answer = await where.calls.get(target, context, headers=headers)
         if answer.status == 304 and not headers:  # there is nothing that it could be unchanged from
             raise failed(where.calls.manager, FailureKind.INVALID, status=304)
-        rendered = await self._rendered(answer, resource_type, where, elements)
+        rendered = await self._rendered(answer, resource_type, where, elements, context)
         if rendered.status == 200 and is_unchanged(headers, rendered.headers):
             return ReadAnswer(304, b"", rendered.headers)  # the manager did not look at the conditions
         return rendered
 
     async def _rendered(
-        self, answer: ManagerAnswer, resource_type: str, where: Located, elements: frozenset[str] | None
+        self,
+        answer: ManagerAnswer,
+        resource_type: str,
+        where: Located,
+        elements: frozenset[str] | None,
+        context: RequestContext,
     ) -> ReadAnswer:
         aliases: dict[str, str] = {}
         kept = {name: answer.headers[name] for name in _RELAYED if name in answer.headers}
@@ -99,6 +109,7 @@ class ReadService:
         entry = read_resource(answer.body, where.origin, resource_type, aliases, known)
         if entry.local_id != where.local_id:
             raise failed(where.calls.manager, FailureKind.INVALID, detail="another id")
+        context.touched.show(entry.type, entry.public_id, entry.raw)
         kept = validators(entry.version_id, entry.last_updated) | kept
         body = entry.raw
         if elements is not None:

@@ -7,13 +7,27 @@ from typing import Protocol
 
 import msgspec
 
-from broker.errors import ManagerError, RequestError
-from registry.model import REGIONS, Auth, Gestionnaire, Registered, Skills, Status
+from broker.errors import FailureKind, ManagerError, RequestError
+from registry.model import REGIONS, Auth, Gestionnaire, Identity, Registered, Skills, Status
 from registry.ports import GestionnaireStore
 from registry.validation import InvalidDeclarationError, Problem, declaration
 
 Checker = Callable[[Gestionnaire], Awaitable[Skills]]
 """Finds out what a manager can do. Raises `ManagerError`."""
+
+
+Admit = Callable[[Gestionnaire], Awaitable[None]]
+"""Refuses what this installation does not take. Raises `InvalidDeclarationError`."""
+
+_TOLD_TO_OPERATORS = {
+    FailureKind.CREDENTIALS: "registry.credentials",
+    FailureKind.ADDRESS: "registry.address",
+}
+"""Failures of which whoever asks for a check is told more than clients are: what to set right."""
+
+
+async def _take_all(_: Gestionnaire) -> None:
+    """Of an installation that has no rules of its own."""
 
 
 class VersionedStore(GestionnaireStore, Protocol):
@@ -25,15 +39,21 @@ class VersionedStore(GestionnaireStore, Protocol):
 class RegistryService:
     """Raises `RequestError`s of the `registry.*` rows, `StoreError`, and from `check` also `ManagerError`.
 
-    `refresh` is called after each change, so that the process that made it acts on it at once.
+    `refresh` is called after each change, so that the process that made it acts on it at once. `admit` judges what is
+    declared, beyond the rules that hold everywhere.
     """
 
     def __init__(
-        self, store: VersionedStore, check: Checker, refresh: Callable[[], Awaitable[object]] | None = None
+        self,
+        store: VersionedStore,
+        check: Checker,
+        refresh: Callable[[], Awaitable[object]] | None = None,
+        admit: Admit = _take_all,
     ) -> None:
         self._store = store
         self._check = check
         self._refresh = refresh
+        self._admit = admit
 
     async def list(self, *, status: Status | None = None, region: str | None = None) -> Sequence[Registered]:
         return [
@@ -52,6 +72,7 @@ class RegistryService:
     async def create(self, raw: object) -> Registered:
         """`raw`: the parsed JSON of a declaration. `registry.exists` where the slug is taken."""
         wanted = declaration(raw)
+        await self._admit(wanted)
         try:
             return await self._put(wanted, expected_revision=0)
         except RequestError as error:
@@ -62,8 +83,8 @@ class RegistryService:
     async def replace(self, slug: str, raw: object, *, expected_revision: int | None = None) -> Registered:
         """Replace a declaration that exists. `registry.precondition` where its revision is another.
 
-        What an answer does not show in full can be sent back as it was shown: an `auth` that is left out, or
-        is as `shown` gave it, stays as it is. So does a `status` that is left out.
+        What an answer does not show in full can be sent back as it was shown: an `auth` or `identity` that is left
+        out, or is as `shown` gave it, stays as it is. So does a `status` that is left out.
         """
         current = await self.get(slug)
         wanted = declaration(_completed(raw, current.gestionnaire))
@@ -71,6 +92,7 @@ class RegistryService:
             raise InvalidDeclarationError(
                 [Problem("id", "doit être celui de l'adresse", "must be the one in the address")]
             )
+        await self._admit(wanted)
         revision = current.revision if expected_revision is None else expected_revision
         try:
             return await self._put(wanted, expected_revision=revision)
@@ -102,7 +124,9 @@ class RegistryService:
         except ManagerError as error:
             region = REGIONS.get(gestionnaire.region, gestionnaire.region)
             named = {"name": gestionnaire.name, "region": region} | error.params
-            raise ManagerError(error.kind, status=error.status, sent=error.sent, **named) from error
+            told = ManagerError(error.kind, status=error.status, sent=error.sent, **named)
+            told.key = _TOLD_TO_OPERATORS.get(error.kind, told.key)
+            raise told from error
         await self._store.save_skills(slug, skills)
         await self._changed()
         return await self.get(slug)
@@ -129,7 +153,7 @@ class RegistryService:
 
 
 def _completed(raw: object, current: Gestionnaire) -> object:
-    """`raw` with the status and the auth of `current` where it does not mean to change them."""
+    """`raw` with the status, the auth and the identity of `current` where it does not mean to change them."""
     if not isinstance(raw, Mapping):
         return raw
     kept: dict[str, object] = {}
@@ -137,13 +161,17 @@ def _completed(raw: object, current: Gestionnaire) -> object:
         kept["status"] = current.status.value
     if "auth" not in raw or raw["auth"] == msgspec.to_builtins(_shown_auth(current.auth)):
         kept["auth"] = msgspec.to_builtins(current.auth)
+    if "identity" not in raw or raw["identity"] == msgspec.to_builtins(_shown_identity(current.identity)):
+        kept["identity"] = msgspec.to_builtins(current.identity)
     return {**raw, **kept}
 
 
 def shown(registered: Registered) -> Registered:
-    """What may leave the broker: of `auth` the type and the names of environment variables, nothing else."""
+    """What may leave the broker: of `auth` the type and the names of environment variables, of `identity` no file."""
     gestionnaire = registered.gestionnaire
-    public = msgspec.structs.replace(gestionnaire, auth=_shown_auth(gestionnaire.auth))
+    public = msgspec.structs.replace(
+        gestionnaire, auth=_shown_auth(gestionnaire.auth), identity=_shown_identity(gestionnaire.identity)
+    )
     return msgspec.structs.replace(registered, gestionnaire=public)
 
 
@@ -154,3 +182,7 @@ def _shown_auth(auth: Auth) -> Auth:
         password_env=auth.password_env,
         client_secret_env=auth.client_secret_env,
     )
+
+
+def _shown_identity(identity: Identity | None) -> Identity | None:
+    return None if identity is None else msgspec.structs.replace(identity, key_file=None)

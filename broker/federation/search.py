@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
+from broker.core.access.principal import Principal
 from broker.core.bundle import Entry
 from broker.core.bundle_writer import write_searchset
 from broker.core.dedup import conflicts, home_of, is_replica
 from broker.core.identified import Located
 from broker.core.manager_query import shown_entries
 from broker.core.merge import Taken
-from broker.core.persons import person_keys
+from broker.core.persons import named_person, person_keys, subject_of
 from broker.core.preferences import Partial
 from broker.core.query import SearchQuery, Summary, TotalMode
 from broker.core.query_parser import parse_search
@@ -27,9 +28,10 @@ from broker.errors import Issue, RequestError
 from broker.federation.context import RequestContext
 from broker.federation.counting import Counted, count_matches
 from broker.federation.federation import Federation
-from broker.federation.included import page_includes
+from broker.federation.included import page_includes, shown_includes
 from broker.federation.issues import (
     FederatedAnswer,
+    all_refused,
     outcome_entry,
     plan_issues,
     refusal,
@@ -40,6 +42,7 @@ from broker.federation.locating import LocatorGuide
 from broker.federation.manager_search import ManagerSearch
 from broker.federation.page_run import PageRun
 from broker.federation.pages import PageState
+from broker.federation.search_told import PageTold
 from broker.federation.search_work import Work, page_run, searches_of
 from registry.model import Gestionnaire, Registered, Status
 
@@ -52,16 +55,20 @@ class SearchService:
     guide: LocatorGuide | None = None
     observe: Callable[[Sequence[Entry]], None] | None = None
     """Hears of every page of circles that came with other resources: the locator learns in passing."""
+    tell: Callable[[PageTold], None] | None = None
+    """Hears of every page, for the figures."""
 
-    async def explain(self, query: SearchQuery) -> Plan:
+    async def explain(self, query: SearchQuery, principal: Principal) -> Plan:
         """Who would be asked what, who would not, and why."""
-        return await self._plan(query, self.federation.managers.all(), await self._located(query))
+        return await self._plan(query, self.federation.managers.all(), principal, await self._located(query))
 
     async def first_page(self, query: SearchQuery, context: RequestContext) -> FederatedAnswer:
         managers = self.federation.managers.all()
         if all(one.gestionnaire.status is Status.SUSPENDED for one in managers):
             return refusal(503, [Issue("federation.no-manager")], context)
-        plan = await self._plan(query, managers, await self._located(query))
+        plan = await self._plan(query, managers, context.principal, await self._located(query))
+        if plan.is_refused:
+            return all_refused(plan_issues(plan), context)
         size = self.federation.options.default_count if query.count is None else query.count
         state = PageState("search", query.type, tuple(query.pairs()), size, silent=plan.silent)
         work = Work(query, plan, state, None, context, {})
@@ -75,17 +82,27 @@ class SearchService:
         if state.kind != "search" or state.type != resource_type:
             raise RequestError("page.forged")
         query = parse_search(state.type, state.pairs, strict=False, max_count=state.size)
-        managers = self.federation.managers.all()
+        managers, principal = self.federation.managers.all(), context.principal
         if state.positions:
-            managers = [one for one in managers if one.gestionnaire.id in state.positions]
-        plan = await self._plan(query, managers)
+            managers = [
+                one
+                for one in managers
+                if one.gestionnaire.id in state.positions or not principal.reaches(one.gestionnaire)
+            ]
+        plan = await self._plan(query, managers, principal)
+        if plan.is_refused:
+            return all_refused(plan_issues(plan), context)
         return await self._page(Work(query, plan, state, token, context, {}))
 
     async def _located(self, query: SearchQuery) -> Located | None:
         return None if self.guide is None else await self.guide.locate(query)
 
     async def _plan(
-        self, query: SearchQuery, managers: Sequence[Registered], located: Located | None = None
+        self,
+        query: SearchQuery,
+        managers: Sequence[Registered],
+        principal: Principal,
+        located: Located | None = None,
     ) -> Plan:
         named = [one for criterion in query.criteria for one in public_ids(criterion)]
         return plan_search(
@@ -95,22 +112,30 @@ class SearchService:
             aliases=await self.federation.resolved(named) if named else {},
             skills_of=self.federation.skills_of,
             located=located,
+            principal=principal,
         )
 
     async def _page(self, work: Work) -> FederatedAnswer:
         searches = searches_of(self.federation, work)
         run = page_run(self.federation, work, searches)
         taken = await run.read()
-        gone = sorted(work.state.positions.keys() - run.streams.keys())
+        work.context.touched.managers.update(searches)
+        if self.tell is not None:
+            self.tell(_told(work, run, taken))
+        refused_now = {one.manager.id for one in work.plan.refused}
+        gone = sorted(work.state.positions.keys() - run.streams.keys() - refused_now)
         issues = [*plan_issues(work.plan), *run.issues()]
         issues += [Issue("manager.gone", {"slug": slug}) for slug in gone]
         refused = _refused(work, run, taken, issues)
         if refused is not None:
             return refused
-        includes, told = await page_includes(work.query, run, searches, taken, work.context, work.aliases)
-        issues += told + self._findings(work.query, run, taken, includes)
+        includes, told = await page_includes(
+            work.query, run, searches, taken, work.context, work.aliases, self.federation.options
+        )
         if self.observe is not None and includes and work.query.type == "CareTeam":
             self.observe([*(found.item for found in taken.found), *includes])
+        includes, withheld = shown_includes(includes, work.context)
+        issues += told + withheld + self._findings(work, run, taken, includes)
         total, told = await self._total(work, run, taken)
         issues += told
         pages = self._links(_remembering(work, searches))
@@ -130,14 +155,23 @@ class SearchService:
 
     def _links(self, work: Work) -> PageLinks:
         address = f"{self.federation.options.public_base}/{work.query.type}"
-        return PageLinks(self.federation.pages, address, work.state, work.token)
+        return PageLinks(
+            self.federation.pages, address, work.state, work.token, self.federation.options.page_bound
+        )
 
     def _findings(
-        self, query: SearchQuery, run: PageRun, taken: Taken[Entry], includes: Sequence[Entry]
+        self, work: Work, run: PageRun, taken: Taken[Entry], includes: Sequence[Entry]
     ) -> list[Issue]:
-        """Replicas shown for want of their home, and persons with several circles."""
+        """Replicas shown for want of their home, and persons with several circles. Whose data is shown is noted."""
+        query, touched = work.query, work.context.touched
+        for one in includes:
+            touched.show(one.type, one.public_id, one.raw)
         if query.type != "CareTeam":
+            for found in taken.found:
+                touched.show(query.type, found.public_id, found.item.raw)
             return []
+        subjects = [subject_of(found.item.raw) for found in taken.found]
+        touched.persons.update(filter(None, map(named_person, subjects)))
         base, bases = self.federation.options.public_base, self.federation.origins.bases()
         issues = [
             Issue(
@@ -148,7 +182,7 @@ class SearchService:
             if is_replica(found.item)
         ]
         if len(taken.found) > 1:
-            persons = person_keys([found.item for found in taken.found], includes, query)
+            persons = person_keys([found.item for found in taken.found], includes, query, subjects)
             issues += [
                 Issue("merge.conflict", {"circles": ", ".join(f"CareTeam/{circle}" for circle in group)})
                 for group in conflicts(persons)
@@ -175,11 +209,12 @@ class SearchService:
     async def _count_only(self, work: Work) -> FederatedAnswer:
         """`_summary=count`, `_count=0`: the total and nothing else."""
         counted = await self._counted(work)
+        work.context.touched.managers.update(ask.manager.id for ask in work.plan.asks)
         issues = [*plan_issues(work.plan), *counted.issues]
         lacking = len(counted.failures) + len(work.plan.unable)
         slugs = {error.params["slug"] for error in counted.failures}
         absent = [ask.manager for ask in work.plan.asks if ask.manager.id in slugs]
-        if _denied(work, [*absent, *(one.manager for one in work.plan.unable)]):
+        if _denied(work, absent):
             return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
         if lacking and lacking == len(work.plan.asks) + len(work.plan.unable):
             return refusal(status_of_all_failed(counted.failures), issues, work.context)
@@ -193,15 +228,34 @@ class SearchService:
         return FederatedAnswer(200, body)
 
 
+def _told(work: Work, run: PageRun, taken: Taken[Entry]) -> PageTold:
+    plan = work.plan
+    return PageTold(
+        first=work.token is None,
+        asked=len(run.sources),
+        left_out=len(plan.left_out),
+        unable=len(plan.unable),
+        refused=len(plan.refused),
+        matches=len(taken.found),
+        partial=bool(run.failures or run.partial or plan.unable),
+        merging=run.merging,
+    )
+
+
 def _remembering(work: Work, searches: Mapping[str, ManagerSearch]) -> Work:
     """With what later pages cannot find out again: the criteria that managers showed not to apply."""
     ignored = {slug: one.ignored for slug, one in searches.items() if one.ignored}
     return replace(work, state=structs.replace(work.state, ignored=ignored)) if ignored else work
 
 
-def _denied(work: Work, absent: Sequence[Gestionnaire]) -> bool:
-    """Whether the client takes nothing partial, and a manager that is needed for the whole is absent."""
-    return work.context.preferences.partial is Partial.DENY and any(not one.optional for one in absent)
+def _denied(work: Work, failed: Sequence[Gestionnaire]) -> bool:
+    """Whether the client takes nothing partial, and a manager that is needed for the whole is absent: it failed, was
+    unable, or is out of the client's reach."""
+    if work.context.preferences.partial is not Partial.DENY:
+        return False
+    unable = [one.manager for one in work.plan.unable]
+    absent = [*failed, *unable, *(one.manager for one in work.plan.refused)]
+    return any(not one.optional for one in absent)
 
 
 def _refused(
@@ -209,7 +263,7 @@ def _refused(
 ) -> FederatedAnswer | None:
     """The answer that is no searchset: nobody answered, or the client takes nothing partial."""
     absent = [run.sources[slug].manager for slug in {*run.failures, *run.partial}]
-    if _denied(work, [*absent, *(one.manager for one in work.plan.unable)]):
+    if _denied(work, absent):
         return refusal(503, [Issue("federation.partial-denied"), *issues], work.context)
     asked = len(run.sources) + len(work.plan.unable)
     lacking = len(run.failures) + len(work.plan.unable)

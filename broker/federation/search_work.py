@@ -71,6 +71,7 @@ def page_run(federation: Federation, work: Work, searches: Mapping[str, ManagerS
         size=work.state.size,
         bound=federation.options.sort_bound,
         copies=rule if merging else None,
+        now=work.context.clock.monotonic,
     )
 
 

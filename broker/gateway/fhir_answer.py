@@ -58,8 +58,12 @@ async def error_response(request: web.Request, error: BrokerError) -> web.Respon
         form = Format.JSON
     body = render_error(error, language=language_of(request.headers.get("Accept-Language")))
     headers = {"Retry-After": "5"} if status_of(error) == 503 else {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     if error.location is not None:
         headers["Location"] = error.location
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = error.challenge
     return await fhir_response(body, form, status=status_of(error), headers=headers)
 
 

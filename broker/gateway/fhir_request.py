@@ -11,11 +11,13 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from broker.core.access.principal import LOCAL, Principal
+from broker.core.access.principal import Principal
 from broker.core.access.touched import Touched
+from broker.core.json_form import MAX_DEPTH
 from broker.core.media_type import Format, negotiate, parse_content_type
 from broker.core.outcome import language_of
 from broker.core.preferences import parse_prefer
+from broker.core.query_parser import shown
 from broker.core.statement import pseudonym
 from broker.errors import RequestError
 from broker.federation.context import RequestContext
@@ -28,6 +30,9 @@ PRINCIPAL = web.RequestKey("principal", Principal)
 
 TOUCHED = web.RequestKey("touched", Touched)
 """What the audit is told of when the request is done."""
+
+REASON = web.RequestKey("reason", str)
+"""Key of the text that says why the answer is an error, where it was rendered before the audit could see it raised."""
 
 MAX_BROKERS = 5
 """Brokers that a request may come through: a loop over differently named brokers ends here."""
@@ -42,11 +47,15 @@ _negotiated = lru_cache(maxsize=128)(negotiate)
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
-    """What bounds a request. `deadline`: seconds for the whole of it. `max_parameters`: names in a query."""
+    """What bounds a request. `deadline`: seconds for the whole of it. `max_parameters`: names in a query.
+    `max_parameter`: characters of one, with its name. `max_nesting`: levels of elements in a body."""
 
     federation_id: str
     deadline: float
     max_parameters: int = 100
+    max_parameter: int = 65_536
+    max_includes: int = 30
+    max_nesting: int = MAX_DEPTH
 
 
 def request_id_of(request: web.Request) -> str:
@@ -55,10 +64,15 @@ def request_id_of(request: web.Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
+def principal_of(request: web.Request) -> Principal:
+    """Who asks. Fails where nobody was authenticated: that is a defect, and no reason to go on."""
+    return request[PRINCIPAL]
+
+
 def context_of(request: web.Request, rules: RequestRules, clock: Clock) -> RequestContext:
     """The context of a request; `federation.loop` where it has been through this federation before."""
     preferences = parse_prefer(request.headers.getall("Prefer", []))
-    principal = request.get(PRINCIPAL, LOCAL)
+    principal = principal_of(request)
     wait = rules.deadline if preferences.wait is None else min(preferences.wait, rules.deadline)
     return RequestContext(
         request_id=request[REQUEST_ID],
@@ -114,8 +128,13 @@ def _pairs(text: str, rules: RequestRules) -> list[tuple[str, str]]:
     if not text:
         return []
     try:
-        return parse_qsl(
+        pairs = parse_qsl(
             text, keep_blank_values=True, errors="surrogateescape", max_num_fields=rules.max_parameters
         )
     except ValueError:
         raise RequestError("request.too-many-parameters", limit=rules.max_parameters) from None
+    if len(text) > rules.max_parameter:
+        for name, value in pairs:
+            if len(name) + len(value) > rules.max_parameter:
+                raise RequestError("limit.parameter", parameter=shown(name), limit=rules.max_parameter)
+    return pairs

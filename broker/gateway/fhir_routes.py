@@ -75,13 +75,16 @@ class FhirRoutes:
         return await self._answered(answer, form, context, "handling", "partial")
 
     def _parsed(self, resource_type: str, pairs: Pairs, context: RequestContext) -> SearchQuery:
-        return parse_search(
+        query = parse_search(
             resource_type,
             pairs,
             strict=context.preferences.strict,
             max_count=self.max_count,
             max_parameters=self.rules.max_parameters,
         )
+        if len(query.includes) > self.rules.max_includes:
+            raise RequestError("limit.includes", limit=self.rules.max_includes)
+        return query
 
     async def read(self, request: web.Request) -> web.Response:
         return await self._read(request, None)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from aiohttp import web
 
 
-def health_routes(is_ready: Callable[[], bool]) -> Iterable[web.RouteDef]:
-    """Live: the process answers. Ready: it has read the registry once."""
+def health_routes(
+    is_ready: Callable[[], bool], warnings: Callable[[], Sequence[str]] = tuple
+) -> Iterable[web.RouteDef]:
+    """Live: the process answers. Ready: it has read the registry once. `warnings`: codes of what is wrong although it
+    serves."""
 
     async def live(_request: web.Request) -> web.Response:
         return web.json_response({"status": "pass"})
 
     async def ready(_request: web.Request) -> web.Response:
-        if is_ready():
-            return web.json_response({"status": "pass"})
-        return web.json_response({"status": "fail"}, status=503)
+        if not is_ready():
+            return web.json_response({"status": "fail"}, status=503)
+        found = list(warnings())
+        return web.json_response({"status": "warn", "notes": found} if found else {"status": "pass"})
 
     yield web.get("/health/live", live)
     yield web.get("/health/ready", ready)

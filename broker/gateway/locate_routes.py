@@ -10,7 +10,8 @@ from aiohttp import web
 from broker.core.query_parser import parse_search
 from broker.federation.locate import LocateService
 from broker.gateway.fhir_answer import fhir_response
-from broker.gateway.fhir_request import RequestRules, form_pairs, format_of, query_pairs
+from broker.gateway.fhir_request import RequestRules, context_of, form_pairs, format_of, query_pairs
+from broker.ports import Clock
 
 Pairs = list[tuple[str, str]]
 
@@ -19,6 +20,7 @@ Pairs = list[tuple[str, str]]
 class LocateRoutes:
     service: LocateService
     rules: RequestRules
+    clock: Clock
 
     def routes(self) -> Iterable[web.RouteDef]:
         yield web.get("/fhir/CareTeam/$locate", self.by_query)
@@ -33,4 +35,5 @@ class LocateRoutes:
     async def _located(self, request: web.Request, pairs: Pairs) -> web.Response:
         # Strict: a parameter that is not understood would point to more circles than were asked for.
         query = parse_search("CareTeam", pairs, strict=True, max_parameters=self.rules.max_parameters)
-        return await fhir_response(await self.service.locate(query), format_of(request))
+        context = context_of(request, self.rules, self.clock)
+        return await fhir_response(await self.service.locate(query, context), format_of(request))

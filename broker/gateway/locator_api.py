@@ -1,4 +1,4 @@
-"""The index of circles under `/registry/locator`, and the persons with two homes under `/registry/conflicts`."""
+"""The index of circles under `/registry/locator`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,6 @@ class _LocatorApi:
 
     async def rotate_key(self, request: web.Request) -> web.Response:
         return _json(await self._service.rotate_key(), status=202)
-
-    async def conflicts(self, request: web.Request) -> web.Response:
-        return _json(await self._service.conflicts())
 
 
 def _json(content: msgspec.Struct, *, status: int = 200) -> web.Response:

@@ -11,28 +11,31 @@ from urllib.parse import parse_qs, parse_qsl
 import msgspec
 from aiohttp import web
 
+from broker.core.access.principal import Principal
 from broker.core.messages import text
 from broker.core.query import SearchQuery
 from broker.core.query_parser import canonical_type, parse_search
-from broker.core.routing import Ask, LeftOut, Plan, Unable
+from broker.core.routing import Ask, LeftOut, Plan, Refused, Unable
 from broker.errors import RequestError
+from broker.gateway.fhir_request import principal_of
 from broker.gateway.problem import problem_response, translating
 from broker.gateway.registry_operations import PLAN, ManagerInPlan, SearchPlan, SearchToPlan
 from registry.model import REGIONS, Gestionnaire
 
-Explain = Callable[[SearchQuery], Awaitable[Plan]]
+Explain = Callable[[SearchQuery, Principal], Awaitable[Plan]]
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_PARAMETERS = 100
 
 
 def plan_routes(explain: Explain, *, max_count: int) -> Iterable[web.RouteDef]:
-    async def plan(request: web.Request) -> web.Response:
+    async def planned(request: web.Request) -> web.Response:
         query = _query(await _search(request), max_count)
-        body = msgspec.json.encode(_rendered(query, await explain(query)))
+        plan = await explain(query, principal_of(request))
+        body = msgspec.json.encode(_rendered(query, plan))
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
-    yield web.post(PLAN.path, translating(plan, lambda _request, error: problem_response(error)))
+    yield web.post(PLAN.path, translating(planned, lambda _request, error: problem_response(error)))
 
 
 async def _search(request: web.Request) -> str:
@@ -49,7 +52,7 @@ async def _search(request: web.Request) -> str:
         return msgspec.json.decode(body, type=SearchToPlan).search
     except msgspec.ValidationError:
         raise RequestError("registry.bad-value", parameter="search") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RequestError("registry.bad-json") from None
 
 
@@ -66,7 +69,12 @@ def _query(search: str, max_count: int) -> SearchQuery:
 
 
 def _rendered(query: SearchQuery, plan: Plan) -> SearchPlan:
-    judged: list[Ask | LeftOut | Unable] = [*plan.asks, *plan.left_out, *plan.unable]
+    judged: list[Ask | LeftOut | Refused | Unable] = [
+        *plan.asks,
+        *plan.left_out,
+        *plan.refused,
+        *plan.unable,
+    ]
     managers = [_of(one) for one in judged]
     managers.sort(key=lambda one: one.id)
     return SearchPlan(
@@ -77,7 +85,7 @@ def _rendered(query: SearchQuery, plan: Plan) -> SearchPlan:
     )
 
 
-def _of(one: Ask | LeftOut | Unable) -> ManagerInPlan:
+def _of(one: Ask | LeftOut | Refused | Unable) -> ManagerInPlan:
     match one:
         case Ask(manager=manager, plan=plan):
             return _line(
@@ -93,6 +101,8 @@ def _of(one: Ask | LeftOut | Unable) -> ManagerInPlan:
             )
         case LeftOut(manager=manager):
             return _line(manager, one.reason, one.parameter)
+        case Refused(manager=manager):
+            return _line(manager, "manager.not-authorised", "")
         case Unable(manager=manager):
             return _line(manager, "manager.not-supported", one.parameter)
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from broker.core.messages import MESSAGES, text
 from broker.errors import BrokerError, RequestError
+from broker.gateway.fhir_request import REASON
 from registry.validation import InvalidDeclarationError
 
 PROBLEMS_PATH = "/registry/problems"
@@ -21,15 +22,19 @@ _log = logging.getLogger("broker.registry")
 
 _TITLES: Mapping[int, str] = {
     400: "Requête mal formée / Bad request",
+    401: "Authentification demandée / Unauthorized",
+    403: "Accès refusé / Forbidden",
     404: "Inconnu / Not found",
     405: "Méthode non offerte / Method not allowed",
     406: "Format non offert / Not acceptable",
+    408: "Trop lent / Request timeout",
     409: "Conflit / Conflict",
     410: "Supprimé / Gone",
     412: "Précondition non remplie / Precondition failed",
     413: "Trop volumineux / Too large",
     415: "Type de contenu non accepté / Unsupported media type",
     422: "Déclaration invalide / Invalid declaration",
+    429: "Trop de requêtes / Too many requests",
     500: "Erreur interne / Internal error",
     502: "Réponse inutilisable du gestionnaire / Bad answer from the manager",
     503: "Indisponible / Unavailable",
@@ -93,17 +98,31 @@ def problem_types() -> list[ProblemType]:
     return [
         ProblemType(type_of(key), title_of(row.status), row.status, row.fr, row.en)
         for key, row in MESSAGES.items()
-        if key.startswith(("request.", "registry.", "federation.store", "manager.", "internal"))
+        if key.startswith(
+            (
+                "request.",
+                "access.",
+                "audit.",
+                "limit.",
+                "registry.",
+                "federation.store",
+                "manager.",
+                "internal",
+            )
+        )
     ]
 
 
 def problem_response(error: BrokerError, headers: Mapping[str, str] | None = None) -> web.Response:
     problem = problem_of(error)
+    more = {} if error.challenge is None else {"WWW-Authenticate": error.challenge}
+    if error.retry_after is not None:
+        more["Retry-After"] = str(error.retry_after)
     return web.Response(
         status=problem.status,
         body=msgspec.json.encode(problem),
         content_type=CONTENT_TYPE,
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        headers={"Cache-Control": "no-store", **more, **(headers or {})},
     )
 
 
@@ -112,19 +131,25 @@ def translating(
 ) -> Handler:
     """`handler`, with whatever it raises turned into an answer by `respond`."""
 
+    def told(request: web.Request, error: BrokerError) -> web.StreamResponse:
+        request[REASON] = error.key
+        return respond(request, error)
+
     async def translated(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except BrokerError as error:
-            return respond(request, error)
+            return told(request, error)
+        except web.RequestPayloadError:  # a body that is not what its coding or framing says
+            return respond(request, RequestError("request.malformed"))
         except web.HTTPException as error:
-            answer = respond(request, _from_http(request, error))
+            answer = told(request, _from_http(request, error))
             if isinstance(error, web.HTTPMethodNotAllowed):
                 answer.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
             return answer
         except Exception:  # noqa: BLE001 - the boundary to the client: it gets a document and never a traceback
             _log.exception("registry request failed")
-            return respond(request, BrokerError("internal"))
+            return told(request, BrokerError("internal"))
 
     return translated
 

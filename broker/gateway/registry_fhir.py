@@ -63,11 +63,10 @@ def registry_fhir_routes(service: RegistryService, *, base_url: str | None = Non
 def outcome_response(request: web.Request, error: BrokerError) -> web.Response:
     """An OperationOutcome in the client's language."""
     language = language_of(request.headers.get("Accept-Language"))
-    return web.Response(
-        status=status_of(error),
-        body=render_error(error, language=language),
-        headers={"Content-Type": Format.JSON.content_type, "Cache-Control": "no-store"},
-    )
+    headers = {"Content-Type": Format.JSON.content_type, "Cache-Control": "no-store"}
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = error.challenge
+    return web.Response(status=status_of(error), body=render_error(error, language=language), headers=headers)
 
 
 class _RegistryView:

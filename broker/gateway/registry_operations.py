@@ -9,9 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from broker import __version__
+from broker.audit.sink import AuditPage
+from broker.core.access.policy import POLICY
+from broker.core.audit.audited import AUDIT_PATH
 from broker.gateway.problem import CONTENT_TYPE as PROBLEM_TYPE
 from broker.gateway.problem import PROBLEMS_PATH, Problem, ProblemType
-from broker.sync.service import ConflictList, LocatorStatus, ManagerInLocator
+from broker.sync.conflict_service import DEFAULT_LIMIT, MAX_LIMIT, ConflictList, ConflictState
+from broker.sync.service import LocatorStatus, ManagerInLocator
 from broker.sync.sync_service import BootstrapStatus, SubscriberStatus, SyncStatus
 from registry.model import REGIONS, Gestionnaire, Registered, Status
 
@@ -79,6 +83,7 @@ class Operation:
     etag: bool = False
     if_match: bool = False
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    paging: Mapping[str, Any] = field(default_factory=dict)  # further parameters of the query: their schemas
     errors: tuple[int, ...] = ()
 
 
@@ -118,8 +123,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "replace",
         "PUT",
         ONE,
-        "Modifier un gestionnaire ; status et auth omis restent inchangés"
-        " / Change a manager; status and auth left out stay as they are",
+        "Modifier un gestionnaire ; status, auth et identity omis restent inchangés"
+        " / Change a manager; status, auth and identity left out stay as they are",
         200,
         Registered,
         body=Gestionnaire,
@@ -226,17 +231,25 @@ LOCATOR_OPERATIONS: Final = (
         LocatorStatus,
         errors=(503,),
     ),
-    Operation(
-        "conflicts",
-        "GET",
-        "/registry/conflicts",
-        "Lister les personnes à plusieurs cercles / List the persons who have several circles",
-        200,
-        ConflictList,
-        errors=(503,),
-    ),
 )
 """Served by `broker.gateway.locator_api`."""
+
+CONFLICTS: Final = Operation(
+    "conflicts",
+    "GET",
+    "/registry/conflicts",
+    "Lister les personnes à plusieurs cercles, du plus ancien conflit au plus récent ; sans dire qui elles sont"
+    " / List the persons who have several circles, the oldest conflict first; not who they are",
+    200,
+    ConflictList,
+    filters={"state": tuple(ConflictState)},
+    paging={
+        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        "after": {"type": "string", "description": "`next` de la page précédente / of the page before"},
+    },
+    errors=(400, 503),
+)
+"""Served by `broker.gateway.conflict_api`."""
 
 SYNC_OPERATIONS: Final = (
     Operation(
@@ -260,6 +273,29 @@ SYNC_OPERATIONS: Final = (
 )
 """Served by `broker.gateway.sync_api`."""
 
+_INSTANT: Final = {"type": "string", "format": "date-time"}
+
+AUDIT: Final = Operation(
+    "audit",
+    "GET",
+    AUDIT_PATH,
+    "Lire les traces d'accès que tient ce nœud, de la plus récente à la plus ancienne"
+    " / Read the trail of accesses that this node keeps, newest first",
+    200,
+    AuditPage,
+    paging={
+        "since": _INSTANT,
+        "until": _INSTANT,
+        "client": {"type": "string"},
+        "person": {"type": "string", "description": "Patient/{id}"},
+        "request": {"type": "string", "description": "X-Request-Id"},
+        "count": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+        "after": {"type": "string", "description": "`next` de la page précédente / of the page before"},
+    },
+    errors=(400, 404, 503),
+)
+"""Served by `broker.gateway.audit_api`."""
+
 
 def openapi_document() -> dict[str, Any]:
     """OpenAPI 3.1 for all operations; the schemas are those of the structs that the code encodes."""
@@ -275,12 +311,13 @@ def openapi_document() -> dict[str, Any]:
         SyncStatus,
         SubscriberStatus,
         BootstrapStatus,
+        AuditPage,
         Problem,
         ProblemType,
     ]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*OPERATIONS, PLAN, *LOCATOR_OPERATIONS, *SYNC_OPERATIONS):
+    for operation in (*OPERATIONS, PLAN, *LOCATOR_OPERATIONS, CONFLICTS, *SYNC_OPERATIONS, AUDIT):
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -304,10 +341,15 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "ETag": {"description": "Révision / Revision", "schema": {"type": "string", "examples": ['"3"']}}
         }
     problem = {"description": "RFC 9457", "content": {PROBLEM_TYPE: {"schema": _schema(Problem)}}}
+    interaction = POLICY.get((operation.method, operation.path))
+    refused = () if interaction is not None and interaction.need.is_public else (401, 403)
     document: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "responses": {str(operation.status): good} | {str(status): problem for status in operation.errors},
+        "responses": {
+            str(operation.status): good,
+            **{str(status): problem for status in sorted({*refused, *operation.errors})},
+        },
     }
     if parameters := _parameters(operation):
         document["parameters"] = parameters
@@ -326,6 +368,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": slug})
     for name, values in operation.filters.items():
         schema = {"type": "string", "enum": list(values)}
+        parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
+    for name, schema in operation.paging.items():
         parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
     if operation.if_match:
         parameters.append(

@@ -64,14 +64,13 @@ class SubscriptionRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         context = self._context(request)
-        made, secret = await self.subscriptions.create(await _body(request))
+        made, secret = await self.subscriptions.create(await _body(request, self.rules.max_nesting), context)
         location = f"{self.public_base}/{_TYPE}/{made.id}/_history/{made.version}"
         return await self._written(request, context, made, secret, 201, {"Location": location})
 
     async def read(self, request: web.Request) -> web.Response:
         format_of(request)
-        self._context(request)
-        found = await self.subscriptions.read(_id(request))
+        found = await self.subscriptions.read(_id(request), self._context(request))
         stated = validators(str(found.version), found.last_updated)
         headers = _validators(found)
         if is_unchanged({name.lower(): value for name, value in request.headers.items()}, stated):
@@ -81,13 +80,16 @@ class SubscriptionRoutes:
     async def update(self, request: web.Request) -> web.Response:
         context = self._context(request)
         made, secret = await self.subscriptions.update(
-            _id(request), await _body(request), if_match=request.headers.get("If-Match")
+            _id(request),
+            await _body(request, self.rules.max_nesting),
+            context,
+            if_match=request.headers.get("If-Match"),
         )
         return await self._written(request, context, made, secret, 200, {})
 
     async def delete(self, request: web.Request) -> web.Response:
-        self._context(request)
-        await self.subscriptions.delete(_id(request), if_match=request.headers.get("If-Match"))
+        context = self._context(request)
+        await self.subscriptions.delete(_id(request), context, if_match=request.headers.get("If-Match"))
         return web.Response(status=204)
 
     async def search(self, request: web.Request) -> web.Response:
@@ -103,7 +105,7 @@ class SubscriptionRoutes:
         stated = dict(pairs)
         count = min(_number(stated, "_count", self.default_count), self.max_count)
         offset = _number(stated, "_offset", 0)
-        found = await self.subscriptions.search(tests)
+        found = await self.subscriptions.search(tests, context)
         page = found[offset : offset + count]
         links = [("self", [*used, ("_count", str(count)), *([("_offset", str(offset))] if offset else [])])]
         if count and offset + count < len(found):
@@ -130,8 +132,7 @@ class SubscriptionRoutes:
 
     async def status(self, request: web.Request) -> web.Response:
         form = format_of(request)
-        self._context(request)
-        found = await self.subscriptions.read(_id(request))
+        found = await self.subscriptions.read(_id(request), self._context(request))
         return await fhir_response(await self._statuses([found]), form)
 
     async def statuses(self, request: web.Request) -> web.Response:
@@ -146,7 +147,7 @@ class SubscriptionRoutes:
                 tests += read_search([(name, value)], strict=True)[0]
             elif context.preferences.strict and name not in ("_format", "_pretty"):
                 read_search([(name, value)], strict=True)
-        found = await self.subscriptions.search(tests)
+        found = await self.subscriptions.search(tests, context)
         return await fhir_response(
             await self._statuses([one for one in found if not ids or one.id in ids]), form
         )
@@ -158,11 +159,13 @@ class SubscriptionRoutes:
     async def events(self, request: web.Request) -> web.Response:
         """The kept ones from `eventsSinceNumber` to `eventsUntilNumber`, both included; a hundred at most in one answer."""
         form = format_of(request)
-        self._context(request)
+        context = self._context(request)
         stated = dict(query_pairs(request, self.rules))
         since = _number(stated, "eventsSinceNumber", 0)
         until = _number(stated, "eventsUntilNumber", -1)
-        body = await self.subscriptions.events(_id(request), since=since, until=None if until < 0 else until)
+        body = await self.subscriptions.events(
+            _id(request), context, since=since, until=None if until < 0 else until
+        )
         return await fhir_response(body, form)
 
     def _context(self, request: web.Request) -> RequestContext:
@@ -192,10 +195,10 @@ class SubscriptionRoutes:
         return await fhir_response(orjson.dumps(resource), form, status=status, headers=headers)
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _body(request: web.Request, max_nesting: int) -> dict[str, Any]:
     format_of(request)  # an answer that cannot be given is refused before anything is done
     stated = parse_content_type(request.headers.get("Content-Type"))
-    _, content = read_resource_body(await request.read(), stated, _TYPE)
+    _, content = read_resource_body(await request.read(), stated, _TYPE, max_nesting)
     return content
 
 

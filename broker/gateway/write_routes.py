@@ -84,9 +84,9 @@ class WriteRoutes:
         stated = parse_content_type(request.headers.get("Content-Type"))
         received = await request.read()
         if len(received) > _THREAD_FROM:
-            body, content, warnings = await asyncio.to_thread(_checked, received, stated, resource_type)
+            body, content, warnings = await asyncio.to_thread(self._checked, received, stated, resource_type)
         else:
-            body, content, warnings = _checked(received, stated, resource_type)
+            body, content, warnings = self._checked(received, stated, resource_type)
         asked = Asked(
             resource_type or "Bundle",
             body,
@@ -109,6 +109,19 @@ class WriteRoutes:
         fingerprint = b"" if key is None else _fingerprint(request, received)
         return await self.idempotency.once(key, fingerprint, context, done)
 
+    def _checked(
+        self, received: bytes, stated: Format, resource_type: str | None
+    ) -> tuple[bytes, dict[str, Any], tuple[Issue, ...]]:
+        """A body as JSON, as a tree, and what must be said of it. Raises `RequestError` with all that is wrong."""
+        body, content = read_resource_body(received, stated, resource_type, self.rules.max_nesting)
+        if resource_type is None:
+            return body, content, ()
+        issues = check_resource(content)
+        refused = refusal(issues)
+        if refused is not None:
+            raise refused
+        return body, content, tuple(issues)
+
     async def _answered(self, answer: WriteAnswer, form: Format, context: RequestContext) -> web.Response:
         headers = {_NAMES[name]: value for name, value in answer.headers.items() if name in _NAMES}
         applied = context.preferences.applied(("return", "uniqueness", "wait"))
@@ -117,20 +130,6 @@ class WriteRoutes:
         if not answer.body:
             return web.Response(status=answer.status, headers=headers)
         return await fhir_response(answer.body, form, status=answer.status, headers=headers)
-
-
-def _checked(
-    received: bytes, stated: Format, resource_type: str | None
-) -> tuple[bytes, dict[str, Any], tuple[Issue, ...]]:
-    """A body as JSON, as a tree, and what must be said of it. Raises `RequestError` with all that is wrong."""
-    body, content = read_resource_body(received, stated, resource_type)
-    if resource_type is None:
-        return body, content, ()
-    issues = check_resource(content)
-    refused = refusal(issues)
-    if refused is not None:
-        raise refused
-    return body, content, tuple(issues)
 
 
 def _type_of(request: web.Request) -> str:

@@ -139,6 +139,10 @@ def test_no_file_names_a_package_registry() -> None:
     assert found == []
 
 
+_MODULES = {"pyjwt": "jwt"}
+"""What a dependency is imported as, where that is not its name."""
+
+
 def test_every_dependency_is_pinned_and_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = {
@@ -150,11 +154,13 @@ def test_every_dependency_is_pinned_and_used() -> None:
     developing = project["optional-dependencies"]["dev"]
     assert {*declared, *(canonical(re.split(r"[<>=~!;\[ ]", one)[0]) for one in developing)} <= pins
     source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES)
+    modules = {one: {one, one.replace("-", "_"), _MODULES.get(one, one)} for one in declared}
     unused = [
         one
-        for one in declared
-        if not re.search(rf"^\s*(import|from) {re.escape(one.replace('-', '_'))}\b", source, re.MULTILINE)
-        and not re.search(rf"^\s*(import|from) {re.escape(one)}\b", source, re.MULTILINE)
+        for one, names in modules.items()
+        if not any(
+            re.search(rf"^\s*(import|from) {re.escape(name)}\b", source, re.MULTILINE) for name in names
+        )
     ]
     assert unused == []
 

@@ -103,6 +103,7 @@ def _stage(stack: ExitStack) -> Stage:
             "bases": bases,
             "data_dir": directory,
             "locator": locator,
+            "sync": False,
         }
         return stack.enter_context(child(f"{_BENCH}.broker_worker", argument))
 

@@ -137,7 +137,13 @@ class Stage:
     directory: str
 
     def broker(self, name: str, bases: Sequence[str]) -> Child:
-        argument = {"redis": self.redis, "prefix": name, "bases": bases, "data_dir": self.directory}
+        argument = {
+            "redis": self.redis,
+            "prefix": name,
+            "bases": bases,
+            "data_dir": self.directory,
+            "sync": False,
+        }
         return self.stack.enter_context(child(f"{_BENCH}.broker_worker", argument))
 
     def bare(self) -> Child:

@@ -52,7 +52,7 @@ MEANING: Mapping[str, str] = {
     "validation": "body read, FHIR structure, the guide's rules",
     "pre-read": "the Patient; of an update the circle too",
     "claim": "the person's names in Redis",
-    "look-up": "one circle per person: two located searches",
+    "look-up": "one circle per person: one look at the index",
     "references": "to the home's terms",
     "intent": "recorded in Redis before it is sent",
     "upstream": "the write at the home",
@@ -115,7 +115,14 @@ def _stage(stack: ExitStack) -> Stage:
     redis = valkey.start()
     managers = stack.enter_context(child(f"{_BENCH}.canned_writes", {}))
     bases = managers.started["bases"]
-    argument = {"redis": redis, "prefix": "w", "bases": bases, "data_dir": directory, "locator": True}
+    argument = {
+        "redis": redis,
+        "prefix": "w",
+        "bases": bases,
+        "data_dir": directory,
+        "locator": True,
+        "sync": False,
+    }
     return Stage(
         managers,
         stack.enter_context(child(f"{_BENCH}.broker_worker", argument)),

@@ -63,14 +63,20 @@ class Profiler:
 
 
 async def work(argument: Any) -> None:
+    """`sync`: whether changes are published, which each benchmark says; `settings`: more of them."""
     await register(argument["redis"], argument["prefix"], argument["bases"])
-    settings = Settings.load(
-        port=0,
-        auth="none",
-        redis_prefix=argument["prefix"],
-        data_dir=argument["data_dir"],
-        locator=bool(argument.get("locator", False)),
-    )
+    given = {
+        "port": 0,
+        "auth": "none",
+        "redis_prefix": argument["prefix"],
+        "data_dir": argument["data_dir"],
+        "locator": bool(argument.get("locator", False)),
+        "sync": argument["sync"],
+        "audit": "none",  # what it costs is measured by bench_access
+        "limit_rate": 1e6,
+        "limit_address_rate": 1e6,
+    }
+    settings = Settings.load(**(given | argument.get("settings", {})))
     async with running_broker(settings, redis_url=argument["redis"], secret=SECRET) as running:
         settle()
         say({"base": running.base_url})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
@@ -113,3 +114,46 @@ async def closed_loop(target: Target, *, connections: int, requests: int) -> Run
         for _ in range(connections):
             group.create_task(one())
     return Run(tuple(latencies), perf_counter() - started, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Instants of `perf_counter`: when it was due and so sent, and when its answer was whole."""
+
+    sent: float
+    answered: float
+    body: bytes
+
+
+async def paced(
+    port: int, requests: Sequence[bytes], *, per_second: float, connections: int = 16
+) -> list[Exchange]:
+    """An open loop: requests come as independent clients' do (a Poisson process, the same in each run), whatever becomes
+    of those before. One that must wait for a free connection waits in its own time. Raises where one fails or takes too
+    long."""
+    loop = asyncio.get_running_loop()
+    made = [await loop.create_connection(_Connection, HOST, port) for _ in range(connections)]
+    free: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
+    done: list[Exchange] = []
+    for _, connection in made:
+        free.put_nowait(connection)
+
+    async def one(request: bytes) -> None:
+        sent = perf_counter()
+        async with asyncio.timeout(_PATIENCE):
+            connection = await free.get()
+            body = await connection.exchange(request)
+        done.append(Exchange(sent, perf_counter(), body))
+        free.put_nowait(connection)
+
+    dice, due = random.Random(len(requests)), perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for request in requests:
+                await asyncio.sleep(max(0.0, due - perf_counter()))
+                group.create_task(one(request))
+                due += dice.expovariate(per_second)
+    finally:
+        for transport, _ in made:
+            transport.close()
+    return done

@@ -15,9 +15,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import bench_agent, bench_crawl, bench_located, bench_locator_memory, bench_write
+from tests.benchmarks import (
+    bench_access,
+    bench_agent,
+    bench_crawl,
+    bench_located,
+    bench_locator_memory,
+    bench_sync,
+    bench_write,
+)
+from tests.benchmarks.bench_access import Guarded
 from tests.benchmarks.bench_located import Located
 from tests.benchmarks.bench_search import Cost, Outcome
+from tests.benchmarks.bench_sync import Synchronised
 from tests.benchmarks.bench_write import Written
 
 MERGE_LIMIT = 1.5
@@ -28,7 +38,8 @@ SEARCH_LIMIT = 1.6
 
 _TIMES = (
     "Times in ms. CPU: of the serving process for one request, user and system, the median of rounds in turns; "
-    "“rounds”: the ratios of single ones."
+    "“rounds”: the ratios of single ones. Synchronisation and audit are off "
+    "(CDS_SYNC, CDS_AUDIT): what they cost is measured by the parts sync and access."
 )
 
 _LIBRARIES = ("aiohttp", "msgspec", "orjson", "uvloop")
@@ -50,6 +61,8 @@ class Report(msgspec.Struct, frozen=True):
     locator_memory: dict[str, float] = {}
     crawl: dict[str, float] = {}
     agent: dict[str, float] = {}
+    sync: Synchronised | None = None
+    access: Guarded | None = None
 
 
 def machine() -> dict[str, str]:
@@ -76,27 +89,44 @@ def show(report: Report, before: Report | None, console: Console) -> None:
     console.print(" · ".join(f"{name} {value}" for name, value in report.machine.items()), style="dim")
     if report.merge:
         console.print(_merge_table(report.merge, before.merge if before else {}))
-    if report.search:
-        for table in search_tables(report.search, before.search if before else ()):
-            console.print(table)
-        console.print(f"{_TIMES} Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.", style="dim")
-    if report.located:
-        earlier = before.located.outcomes if before and before.located else ()
-        for table in search_tables(report.located.outcomes, earlier):
-            console.print(table)
-        console.print(f"{_TIMES} {bench_located.note(report.located)}", style="dim")
-    if report.write:
-        earlier = before.write.outcomes if before and before.write else ()
-        for table in search_tables(report.write.outcomes, earlier):
-            console.print(table)
-        console.print(bench_write.parts_table(report.write))
-        console.print(f"{_TIMES} {bench_write.note(report.write)}", style="dim")
+    _show_outcomes(report, before, console)
     if report.locator_memory:
         console.print(_memory_table(report.locator_memory, before.locator_memory if before else {}))
     if report.crawl:
         bench_crawl.show(report.crawl, console)
     if report.agent:
         bench_agent.show(report.agent, console)
+    if report.sync:
+        bench_sync.show(report.sync, before.sync if before else None, console)
+
+
+def _show_outcomes(report: Report, before: Report | None, console: Console) -> None:
+    """Of the parts that compare two servers."""
+    parts = (
+        (
+            report.search,
+            before and before.search,
+            f"Goal: at most {SEARCH_LIMIT} for 13 managers × 1 circle.",
+        ),
+        (*_outcomes(report, before, "located"), report.located and bench_located.note(report.located)),
+        (*_outcomes(report, before, "write"), report.write and bench_write.note(report.write)),
+        (*_outcomes(report, before, "access"), report.access and bench_access.note(report.access)),
+    )
+    for outcomes, earlier, note in parts:
+        if not outcomes:
+            continue
+        for table in search_tables(outcomes, earlier or ()):
+            console.print(table)
+        if report.write and outcomes is report.write.outcomes:
+            console.print(bench_write.parts_table(report.write))
+        console.print(f"{_TIMES} {note}", style="dim")
+
+
+def _outcomes(
+    report: Report, before: Report | None, part: str
+) -> tuple[Sequence[Outcome], Sequence[Outcome] | None]:
+    now, then = getattr(report, part), getattr(before, part, None)
+    return (now.outcomes if now else ()), (then.outcomes if then else None)
 
 
 def _table(title: str) -> Table:

@@ -169,7 +169,9 @@ HANDICAPS: list[tuple[Json, set[str]]] = [
 
 
 @pytest.mark.parametrize("lying", [False, True])
-@pytest.mark.parametrize(("handicap", "lacks"), HANDICAPS, ids=lambda value: "-".join(map(str, value)) or "-")
+@pytest.mark.parametrize(
+    ("handicap", "lacks"), HANDICAPS, ids=lambda value: "-".join(sorted(map(str, value))) or "-"
+)
 async def test_a_handicap_is_found_and_nothing_else(
     twisted: Twisted, handicap: Json, lacks: set[str], *, lying: bool
 ) -> None:

@@ -138,7 +138,7 @@ async def test_an_answer_is_not_read_for_ever(client: HttpHookClient) -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert await client.post(a_request(f"http://127.0.0.1:{port}/"), timeout=2) == 200
+        assert await client.post(a_request(f"http://127.0.0.1:{port}/"), timeout=10) == 200
 
 
 async def test_how_long_to_wait_is_read(client: HttpHookClient) -> None:

@@ -102,20 +102,12 @@ async def test_what_changes_is_followed(valkey: Valkey) -> None:
         await until(both, seconds=10)
         conflict = await broker.bundle(f"CareTeam?patient.identifier={person(1)}")
         assert ("merge.conflict", None) in outcome_codes(conflict)
-        listed = await conflicts(broker)
-        assert len(listed) == 1
 
         async def counted() -> bool:
             async with broker.http.get(broker.base_url.removesuffix("/fhir") + "/metrics") as response:
                 return "cds_conflicts 1.0" in await response.text()
 
         await until(counted, seconds=15)
-
-
-async def conflicts(broker: Broker) -> list[Any]:
-    async with broker.http.get(broker.base_url.removesuffix("/fhir") + "/registry/conflicts") as response:
-        found: list[Any] = (await response.json())["conflicts"]
-        return found
 
 
 async def test_locate_answers_with_pointers_and_who_is_not_covered(valkey: Valkey) -> None:

@@ -109,18 +109,6 @@ async def test_a_new_crawl_and_a_refill_by_the_api(valkey: Valkey) -> None:
         await until(done, seconds=30.0)
 
 
-async def test_conflicts_are_listed(valkey: Valkey) -> None:
-    async with two_regions(valkey) as (broker, bre, _):
-        await fresh(broker, "bre", "occ")
-        assert await api(broker, "GET", "/registry/conflicts") == (200, {"conflicts": []})
-        second = care_team("second", subject="Patient/p3", identifier="another")
-        write(bre.store, second)
-        await fresh(broker, "bre")
-        _, found = await api(broker, "GET", "/registry/conflicts")
-        (homes,) = found["conflicts"]
-        assert sorted(home["reference"] for home in homes) == ["CareTeam/bre.c3", "CareTeam/bre.second"]
-
-
 async def test_search_results_seen_in_passing_are_learnt(valkey: Valkey) -> None:
     store = Store(SystemClock())
     fill(store, range(3))

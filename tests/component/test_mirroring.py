@@ -14,6 +14,7 @@ import pytest
 from adapters.sandbox.app import RunningSandbox, running_sandbox
 from broker.core.identity import public_id
 from broker.core.outcome import render_error, status_of
+from broker.core.replica_marks import AS_OF_SYSTEM
 from broker.errors import RefusedError, StoreError
 from broker.federation.mirror_survey import MAX_ACTORS
 from registry.model import Status
@@ -206,15 +207,30 @@ async def test_a_body_without_foreign_references_costs_nothing() -> None:
     assert done.body == json.dumps(body | {"subject": reference("Patient/p1")}, ensure_ascii=False).encode()
 
 
+async def test_a_copy_says_of_which_state_it_is() -> None:
+    circle = care_team("x", subject="Patient/occ.p1")
+    async with two() as both:
+        plan = await both.world.plan([("CareTeam.subject", circle["subject"]["reference"])], "bre")
+        await both.world.prepare(circle, "bre")
+        (person,) = both.held("Patient")
+    state = {"system": AS_OF_SYSTEM, "code": "2026-01-01T00:00:00.000Z/1"}
+    assert person["meta"]["tag"].count(state) == 1
+    assert plan.copies[0].resource["meta"]["tag"].count(state) == 1, "in a transaction too"
+
+
 async def test_a_copy_referred_to_gives_the_name_of_its_original() -> None:
-    copy = practitioner("d7", meta={"source": "https://naq.example/fhir/Practitioner/d1", "tag": [MARK]})
+    state = {"system": AS_OF_SYSTEM, "code": "2025-01-01T00:00:00Z/8"}
+    copy = practitioner(
+        "d7", meta={"source": "https://naq.example/fhir/Practitioner/d1", "tag": [MARK, state]}
+    )
     async with two(away=[copy]) as both:
         both.world.register("naq", "https://naq.example/fhir")
         role_here = role("x", who="Practitioner/occ.d7", where="Organization/bre.1")
         await both.world.prepare(role_here, "bre")
         (doctor,) = both.held("Practitioner")
     assert doctor["meta"]["source"] == f"{PUBLIC}/Practitioner/naq.d1"
-    assert doctor["meta"]["tag"].count(MARK) == 1
+    assert doctor["meta"]["tag"].count(MARK) == doctor["meta"]["tag"].count(state) == 1
+    assert len([tag for tag in doctor["meta"]["tag"] if tag["system"] == AS_OF_SYSTEM]) == 1
 
 
 async def test_an_actor_that_refers_back_to_the_home() -> None:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from broker.core.access.principal import Principal
 from broker.core.messages import MESSAGES
 from broker.core.query import SearchQuery
 from broker.core.routing import Plan, plan_search
@@ -16,6 +17,7 @@ from broker.core.search_parameters import PARAMETERS
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_operations import PLAN_PATH, openapi_document
 from registry.model import Gestionnaire, Registered, Skills, Status
+from tests.support.access import as_local
 
 INS = "295109912611193"
 
@@ -38,15 +40,20 @@ MANAGERS = (
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    async def explain(query: SearchQuery) -> Plan:
+    async def explain(query: SearchQuery, principal: Principal) -> Plan:
         def skills_of(one: Registered) -> Skills:
             return one.skills or Skills()
 
         return plan_search(
-            query, MANAGERS, public_base="http://b.example/fhir", aliases={}, skills_of=skills_of
+            query,
+            MANAGERS,
+            public_base="http://b.example/fhir",
+            aliases={},
+            skills_of=skills_of,
+            principal=principal,
         )
 
-    app = web.Application()
+    app = web.Application(middlewares=[as_local])
     app.add_routes(plan_routes(explain, max_count=200))
     runner = web.AppRunner(app)
     await runner.setup()

@@ -191,6 +191,47 @@ async def test_no_secret_and_no_path_leaves(api: RegistryApp) -> None:
     assert msgspec.to_builtins(kept.gestionnaire.auth) == {}
 
 
+async def test_an_identity_stays_where_a_change_does_not_mean_it(api: RegistryApp) -> None:
+    identity = {"audience": "https://cds.example", "key_file": "/etc/private/key.pem", "purpose": "COC"}
+    status, created, _ = await api.ask("POST", ALL, json=BRE | {"identity": identity})
+    assert status == 201
+    assert "/etc/private" not in str(created)
+    for body in (created["gestionnaire"] | {"name": "Nouveau nom"}, BRE):
+        assert (await api.ask("PUT", f"{ALL}/bre", json=body))[0] == 200
+        kept = api.view.get("bre")
+        assert kept is not None
+        assert kept.gestionnaire.identity is not None
+        assert kept.gestionnaire.identity.key_file == "/etc/private/key.pem"
+    assert (await api.ask("PUT", f"{ALL}/bre", json=BRE | {"identity": None}))[0] == 200
+    gone = api.view.get("bre")
+    assert gone is not None
+    assert gone.gestionnaire.identity is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "detail", "told"),
+    [
+        (
+            FailureKind.CREDENTIALS,
+            "registry.credentials",
+            "auth.token_url: invalid_client (401)",
+            "invalid_client (401)",
+        ),
+        (FailureKind.ADDRESS, "registry.address", "base_url", "CDS_MANAGER_NETWORKS"),
+    ],
+)
+async def test_check_says_what_to_set_right(kind: FailureKind, key: str, detail: str, told: str) -> None:
+    async def refused(manager: Gestionnaire) -> Skills:
+        raise ManagerError(kind, sent=False, detail=detail)
+
+    async with registry_app(check=refused) as api:
+        await api.ask("POST", ALL, json=BRE)
+        problem = assert_problem(await api.ask("POST", f"{ALL}/bre/check"), 502, key)
+        assert told in problem.fr
+        assert told in problem.en
+        assert "GCS e-Santé Bretagne (Bretagne)" in problem.fr
+
+
 async def test_check_keeps_what_was_found(api: RegistryApp) -> None:
     await api.ask("POST", ALL, json=BRE)
     status, body, headers = await api.ask("POST", f"{ALL}/bre/check")
@@ -256,7 +297,17 @@ async def test_the_openapi_document_and_the_routes_are_the_same(api: RegistryApp
 async def test_the_openapi_document_says_the_statuses_that_occur(api: RegistryApp) -> None:
     _, document, _ = await api.ask("GET", "/registry/openapi.json")
     paths = document["paths"]
-    assert set(paths[ALL]["post"]["responses"]) == {"201", "400", "409", "413", "415", "422", "503"}
+    assert set(paths[ALL]["post"]["responses"]) == {
+        "201",
+        "400",
+        "401",
+        "403",
+        "409",
+        "413",
+        "415",
+        "422",
+        "503",
+    }
     assert "412" in paths[ALL + "/{id}"]["put"]["responses"]
     assert set(document["components"]["schemas"]["Gestionnaire"]["required"]) == {
         "id",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -26,13 +27,16 @@ OPEN = {"CDS_AUTH": "none"}
 
 
 @asynccontextmanager
-async def serving(directory: Path, *arguments: str) -> AsyncIterator[tuple[CliProcess, str]]:
-    """A broker on a free port with its own data, and its base address."""
+async def serving(directory: Path, *arguments: str, **settings: str) -> AsyncIterator[tuple[CliProcess, str]]:
+    """A broker on a free port with its own data, and its base address. `settings`: in lower case, without CDS_."""
     environment = OPEN | {"CDS_DATA_DIR": str(directory / "data")}
+    environment |= {f"CDS_{name.upper()}": value for name, value in settings.items()}
     async with cli("serve", "--port", "0", *arguments, environment=environment) as process:
         try:
             line = await process.line("serving http")
-            yield process, line.rpartition(" ")[2]
+            address = re.search(r"http://[^\s\"]+", line)
+            assert address is not None
+            yield process, address[0]
         finally:
             if process.process.returncode is None:
                 process.signal(signal.SIGTERM)
@@ -154,6 +158,53 @@ async def test_running_requests_are_finished_before_the_end(tmp_path: Path) -> N
                 process.signal(signal.SIGTERM)
                 assert await request == 200
             assert await process.ended() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sigterm_says_not_ready_first_and_goes_on_answering(tmp_path: Path, workers: int) -> None:
+    async with slow_manager(seconds=0.0) as (url, _):
+        file = declare(tmp_path / "g.toml", ("quick", url))
+        arguments = ("--gestionnaires", str(file), "--workers", str(workers))
+        async with serving(tmp_path, *arguments, drain="60") as (process, base_url):
+            await process.line("serving http", count=workers)
+            ready = base_url.replace("/fhir", "/health/ready")
+            async with aiohttp.ClientSession() as http:
+                assert await status(http, ready) == 200
+                process.signal(signal.SIGTERM)
+                await process.line("draining", count=workers)
+                async with http.get(ready) as answer:
+                    assert answer.status == 503
+                async with http.get(f"{base_url}/CareTeam/quick.1") as answer:
+                    assert answer.status == 200
+                    assert answer.headers["Connection"] == "close"
+            process.signal(signal.SIGTERM)  # a second one waits for nobody
+            assert await process.ended() == 0
+
+
+async def test_as_json_each_request_is_one_line_of_route_status_time_and_ids(
+    tmp_path: Path, region: RunningSandbox
+) -> None:
+    file = declare(tmp_path / "g.toml", ("bre", region.base_url))
+    async with serving(tmp_path, "--gestionnaires", str(file), log_format="json") as (process, base_url):
+        async with aiohttp.ClientSession(headers={"X-Request-Id": "abc-1"}) as http:
+            for path in ("CareTeam?patient.identifier=295109912611193", "CareTeam/bre.none", "Nothing/1"):
+                await status(http, f"{base_url}/{path}")
+            await status(http, base_url.replace("/fhir", "/health/ready"))
+        process.signal(signal.SIGTERM)
+        await process.ended()
+    lines = [json.loads(line) for line in process.stderr]
+    told = [line for line in lines if line["event"] == "request"]
+    assert [(one["method"], one["route"], one["status"]) for one in told] == [
+        ("GET", "/fhir/{type}", 200),
+        ("GET", "/fhir/{type}/{id}", 404),
+        ("GET", "/fhir/{type}/{id}", 404),
+    ]
+    for one in told:
+        assert one["request_id"] == "abc-1"
+        assert one["client"] == "local"
+        assert 0 < one["ms"] < 60_000
+    assert all({"time", "level", "logger", "pid", "event", "message"} <= line.keys() for line in lines)
+    assert "295109912611193" not in "".join(process.stderr)
 
 
 async def status(http: aiohttp.ClientSession, url: str) -> int:

@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 CIRCLES = 9
 """Of each manager. Fewer than the suite looks at in all, so that it looks at circles of each."""
 
+PATIENCE = 30.0
+"""Seconds for a request, here and at each manager."""
+
 REGION = {"bre": "53", "idf": "11", "cor": "94"}
 SUITES_DEPARTMENT = "35"
 """Where the people live that the suite makes: their manager gets them, and is the default home of carers, who have no
@@ -63,15 +66,18 @@ async def broker_over(
             box = await stack.enter_async_context(running_sandbox(seed, options=options[slug]))
             name = f"Gestionnaire {REGIONS[region]}"
             territory = (SUITES_DEPARTMENT,) if slug == home else ()
-            managers.append(Gestionnaire(slug, name, region, box.base_url, territory=territory))
+            # As long as the whole has: on a busy machine no manager is to be left out.
+            managers.append(
+                Gestionnaire(slug, name, region, box.base_url, territory=territory, timeout=PATIENCE)
+            )
         yield await stack.enter_async_context(
             federation(
                 valkey,
                 *managers,
                 checked=True,
                 home=home,
-                search_deadline=30.0,
-                write_deadline=30.0,
+                search_deadline=PATIENCE,
+                write_deadline=PATIENCE,
                 **settings,
             )
         )

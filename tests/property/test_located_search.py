@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.sandbox.options import SandboxOptions
@@ -162,11 +162,11 @@ class Run:
             if state == "complete":
                 await self.world.locator.clear(slug)
                 await self.world.locator.learn([sighting(slug, one, held) for one, held in self.held(slug)])
-            if state == "crawling":
+            if state in ("none", "crawling"):
                 await self.world.locator.save_coverage(
-                    slug, Coverage(CoverageState.CRAWLING, generation=newest, fence=10**6)
+                    slug, Coverage(CoverageState(state), generation=newest, fence=10**6)
                 )
-            elif state != "none":
+            else:
                 self.world.locator.cover(slug, as_of=now - (0 if state == "complete" else FRESHNESS + 1))
 
     def held(self, slug: str) -> list[tuple[Version, list[Identifier]]]:
@@ -234,6 +234,7 @@ def sighting(slug: str, held: Version, persons: list[Identifier]) -> Sighting:
     )
 
 
+@example(begun=[], operations=[("cover", "bre", "complete"), ("check",), ("cover", "bre", "none")])
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     begun=st.lists(st.one_of(PATIENT, CIRCLE), min_size=2, max_size=8),

@@ -16,13 +16,14 @@ from tests.support.ports import lasting_port
 class Program:
     """`cds-broker` with these arguments. `ready` is in the line by which it says that it serves.
 
-    `base_url`: known beforehand, or else taken from that line at each start.
+    `base_url`: known beforehand, or else taken from that line at each start. `module`: see `cli`.
     """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     ready: str
     base_url: str = ""
+    module: str = "broker"
     _stack: AsyncExitStack | None = None
     _running: CliProcess | None = None
     said: list[str] = field(default_factory=list)
@@ -33,7 +34,7 @@ class Program:
         assert self._stack is None, "it runs already"
         self._stack = AsyncExitStack()
         self._running = await self._stack.enter_async_context(
-            cli(*self.arguments, environment=self.environment)
+            cli(*self.arguments, environment=self.environment, module=self.module)
         )
         line = await self._running.line(self.ready)
         if not self.base_url:

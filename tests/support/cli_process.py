@@ -42,18 +42,29 @@ class CliProcess:
 
 
 @asynccontextmanager
-async def cli(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[CliProcess]:
-    """Run `cds-broker` with nothing of this machine's `CDS_*` settings; killed at the end if it still runs."""
+async def cli(
+    *arguments: str, environment: Mapping[str, str] | None = None, module: str = "broker"
+) -> AsyncIterator[CliProcess]:
+    """Run `cds-broker` with nothing of this machine's `CDS_*` settings; killed at the end if it still runs.
+
+    `module`: what is run in its place, as tests do to shorten what no setting does.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "broker",
+        module,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**inherited, "LC_ALL": "C.UTF-8", "COLUMNS": "200", **(environment or {})},
+        env={
+            **inherited,
+            "LC_ALL": "C.UTF-8",
+            "COLUMNS": "200",
+            "CDS_LOG_FORMAT": "text",
+            **(environment or {}),
+        },
     )
     running = CliProcess(process)
     readers = [

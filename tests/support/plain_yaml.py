@@ -1,8 +1,8 @@
 """The part of YAML that this repository's own files are written in, read strictly: anything else fails.
 
 Mappings and lists in block style, indented by two; scalars plain or in double quotes; folded texts (`>-`); comments on
-lines of their own. Every plain scalar is a text, so what YAML would take for a number or a boolean must be quoted or not
-be there.
+lines of their own. A plain scalar is a text, a whole number, `true` or `false`; anything else that YAML would take for
+something must be quoted or not be there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-_KEY = re.compile(r'("(?:[^"\\]|\\.)*"|[A-Za-z_$][\w$.\-]*):(?: (.*))?')
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*"|[A-Za-z_$][\w$.\-/]*):(?: (.*))?')
 _NOT_TEXT = re.compile(r"(?i:true|false|yes|no|null|~|[-+.]?\d+(\.\d*)?)")
 _SPECIAL = re.compile(r"[\[\]{}&*!|%@`'#,]|.*(: | #)")
 
@@ -45,9 +45,13 @@ class _Reader:
         return depth == indent and text.startswith(start)
 
     def _list(self, indent: int) -> list[Any]:
-        found = []
+        found: list[Any] = []
         while self._at(indent, "- "):
             number, _, text = self.lines[self.place]
+            if _KEY.fullmatch(text[2:]):  # a mapping, whose first member stands behind the dash
+                self.lines[self.place] = (number, indent + 2, text[2:])
+                found.append(self._mapping(indent + 2))
+                continue
             self.place += 1
             found.append(_scalar(text[2:], number))
         return found
@@ -82,7 +86,7 @@ def _scalar(text: str, number: int) -> Any:
     if text.startswith('"'):
         return json.loads(text)
     if _NOT_TEXT.fullmatch(text):
-        return json.loads(text) if text.isdigit() else _fail(number)
+        return json.loads(text) if text.isdigit() or text in ("true", "false") else _fail(number)
     return _fail(number) if _SPECIAL.match(text) else text
 
 

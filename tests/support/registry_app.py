@@ -10,12 +10,15 @@ from typing import Any, cast
 import aiohttp
 from aiohttp import web
 
+from broker.core.access.principal import Principal
 from broker.core.query import SearchQuery
 from broker.core.routing import Plan
 from broker.errors import RequestError
 from broker.federation.locating import LocatorGuide
 from broker.federation.managers import ManagersView
 from broker.federation.registry_service import RegistryService, VersionedStore
+from broker.gateway.audit_api import audit_routes
+from broker.gateway.conflict_api import conflict_routes
 from broker.gateway.locator_api import locator_routes
 from broker.gateway.plan_api import plan_routes
 from broker.gateway.registry_api import registry_routes
@@ -25,6 +28,7 @@ from broker.gateway.sync_api import sync_routes
 from broker.ports import Clock
 from broker.sync.service import LocatorService
 from registry.model import Gestionnaire, Skills
+from tests.support.access import as_local
 from tests.support.fake_locator import FakeLocator
 from tests.support.fake_stores import FakeGestionnaireStore, ManualClock
 
@@ -34,7 +38,7 @@ async def skilled(manager: Gestionnaire) -> Skills:
     return Skills(checked_at="2026-01-01T00:00:00Z", chaining=False, lacks=("chaining",))
 
 
-async def no_plan(query: SearchQuery) -> Plan:
+async def no_plan(query: SearchQuery, principal: Principal) -> Plan:
     """There is no search behind this application; its plan route is here to be described."""
     raise RequestError("federation.no-manager")
 
@@ -63,17 +67,19 @@ async def registry_app(
     *,
     clock: Clock | None = None,
     check: Callable[[Gestionnaire], Awaitable[Skills]] = skilled,
+    admit: Callable[[Gestionnaire], Awaitable[None]] | None = None,
 ) -> AsyncIterator[RegistryApp]:
     store = store or FakeGestionnaireStore()
     view = ManagersView(store, clock or ManualClock())
-    service = RegistryService(store, check, view.refresh)
+    service = RegistryService(store, check, view.refresh, **({} if admit is None else {"admit": admit}))
     locator = FakeLocator(clock or ManualClock())
     guide = LocatorGuide(locator, locator.clock, 30.0)
-    app = web.Application(client_max_size=64 * 1024, middlewares=[registry_errors])
+    app = web.Application(client_max_size=64 * 1024, middlewares=[registry_errors, as_local])
     app.add_routes([*registry_routes(service), *plan_routes(no_plan, max_count=200)])
     app.add_routes(locator_routes(LocatorService(locator, view, guide, locator.clock)))
     app.add_routes(registry_fhir_routes(service))
     app.add_routes(sync_routes(cast("Any", None)))  # here to be described: there is nothing behind them
+    app.add_routes([*conflict_routes(cast("Any", None)), *audit_routes(None)])
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

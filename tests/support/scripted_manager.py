@@ -89,6 +89,11 @@ class Faults:
     no_post_search: bool = False  # 405
     no_type_history: bool = True  # 501
 
+    def __post_init__(self) -> None:
+        # Made now and kept: making it takes longer than some managers are given.
+        if self.gzip_bomb is not None:
+            gzip_bomb(self.gzip_bomb)
+
 
 @dataclass(frozen=True)
 class Received:

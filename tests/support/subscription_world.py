@@ -14,6 +14,7 @@ from typing import Any, cast
 import aiohttp
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from adapters.clock import SystemClock
 from adapters.hook_http import HttpHookClient
@@ -24,7 +25,7 @@ from broker.core.hook_address import LOOPBACK, AddressRules
 from broker.core.sealing import Sealer
 from broker.core.signature import HEADER, is_signed
 from broker.errors import StoreError
-from broker.gateway.app import build_app
+from broker.gateway.app import SURROUNDINGS, build_app
 from broker.gateway.fhir_request import RequestRules
 from broker.gateway.subscription_routes import SubscriptionRoutes
 from broker.sync.rest_hook import HookOptions, RestHooks
@@ -39,6 +40,7 @@ from registry.redis_keys import RedisKeys
 from registry.sent_circles import RedisSentCircles
 from registry.subscription_model import QueueBounds
 from registry.subscription_store import RedisSubscriptionStore
+from tests.support.access import as_local
 from tests.support.gestionnaires import gestionnaire
 
 BASE = "https://cds.example/fhir"
@@ -315,6 +317,7 @@ async def node(
     managers: Sequence[str] = ("bre", "occ"),
     deliver: bool = True,
     limit: int = 1000,
+    authenticated: Middleware = as_local,
 ) -> AsyncIterator[Node]:
     keys = keys or RedisKeys("subs")
     clock = SystemClock()
@@ -343,7 +346,9 @@ async def node(
     hooks = RestHooks(store, queue, post, form, clock, lambda: next(numbers), options)
     router = ChangeRouter(view, RedisSentCircles(client, keys=keys), queue, BASE, bounds)
     routes = SubscriptionRoutes(service, BASE, RequestRules("test", 5.0), clock)
-    runner = web.AppRunner(build_app(routes.routes(), max_request_bytes=256 * 1024))
+    runner = web.AppRunner(
+        build_app(routes.routes(), surroundings=(*SURROUNDINGS, authenticated), max_request_bytes=256 * 1024)
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     await view.refresh()

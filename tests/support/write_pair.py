@@ -23,7 +23,7 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import until
 from tests.support.write_world import PUBLIC, REGION, SLUGS, Managers, Node, client, organization
 
-DEADLINE = 5.0
+DEADLINE = 10.0
 SETTLE = 0.15
 BOUND = 20.0
 """Seconds after which everything that was unknown must be known."""
@@ -120,7 +120,7 @@ async def _broker(
 ) -> AsyncIterator[str]:
     """A broker, by the address that it listens on, which is not the one that it calls itself by."""
     listener = socket.create_server(("127.0.0.1", 0))
-    made = Settings.load(auth="none", redis_prefix=valkey.keys.prefix, **settings)
+    made = Settings.load(auth="none", audit="none", redis_prefix=valkey.keys.prefix, **settings)
     async with running_broker(made, redis_url=valkey.url, secret=SECRET, listener=listener) as running:
         for manager in managers:
             await running.store.put(manager)

@@ -137,14 +137,21 @@ class Node:
         except (aiohttp.ClientError, OSError):
             return None
 
+    async def search_circles(self, person: Person) -> Answered:
+        """A search for the person's identifier."""
+        form = {"patient.identifier": person.token}
+        async with self.http.post(f"{self.base_url}/CareTeam/_search", data=form) as answer:
+            return Answered(answer.status, answer.headers, await answer.read())
+
     async def circles_of(self, person: Person) -> list[Json]:
-        """By a search for the person's identifier."""
-        async with self.http.post(
-            f"{self.base_url}/CareTeam/_search", data={"patient.identifier": person.token}
-        ) as answer:
-            assert answer.status == 200, await answer.text()
-            found = orjson.loads(await answer.read())
-        return [one["resource"] for one in found.get("entry", ()) if one["search"]["mode"] == "match"]
+        """What that search finds."""
+        answered = await self.search_circles(person)
+        assert answered.status == 200, answered.body
+        return matches(answered)
+
+
+def matches(answered: Answered) -> list[Json]:
+    return [one["resource"] for one in answered.json.get("entry", ()) if one["search"]["mode"] == "match"]
 
 
 def client() -> aiohttp.ClientSession:

@@ -12,6 +12,15 @@ import pytest
 
 from broker.core import topics
 from broker.core.change_event import CONTENT_TYPE, SCHEMA, TYPE_PREFIX, Operation, encode_headers
+from broker.core.conflict import reconciled
+from broker.core.conflict_event import (
+    CONFLICT_SCHEMA,
+    DETECTED,
+    RESOLVED,
+    conflict_content,
+    conflict_headers,
+    conflict_key,
+)
 from broker.core.event_content import full_content, id_only_content
 from broker.sync import dead_letters
 from broker.sync.agent import group_of
@@ -92,7 +101,9 @@ def test_the_topics() -> None:
         "notifications": topics.NOTIFICATIONS,
         "replication": topics.REPLICATION,
         "deadLetters": topics.DEAD_LETTERS,
+        "conflicts": topics.CONFLICTS,
     }
+    assert topics.conflicts("p") == "p.conflicts"
     made = [topics.notifications("p"), topics.replication("occ", "p"), topics.dead_letters("occ", "p")]
     assert made == ["p.notifications", "p.replication.occ", "p.dead-letters.occ"]
     assert [topics.owner_of(one, "p") for one in ("kafka:occ", *made)] == ["occ", None, "occ", None]
@@ -158,6 +169,30 @@ class _Log:
         yield Batch(topic, tuple(told))
 
 
+def test_the_conflicts() -> None:
+    found: list[list[tuple[str, str]]] = [[("bre", "1"), ("occ", "2")]]
+    (one,) = reconciled([], found, 1767225600.007, lambda _: True)
+    (over,) = reconciled([one], [], 1767225601.0, lambda _: True)
+    rule = schema("conflictHeaders")
+    names = [DETECTED, RESOLVED]
+    assert rule["properties"]["ce_type"]["enum"] == names
+    assert [at(f"#/components/messages/conflict{one}")["name"] for one in ("Detected", "Resolved")] == names
+    assert rule["properties"]["ce_dataschema"]["const"] == CONFLICT_SCHEMA
+    for told, type_ in ((one, DETECTED), (over, RESOLVED)):
+        headers = {name: value.decode() for name, value in conflict_headers(told, PUBLIC)}
+        check(headers, rule)
+        assert headers["ce_type"] == type_
+        assert set(rule["properties"]) - set(headers) == ({"content-type"} if told is over else set())
+    assert set(rule["properties"]) - set(rule["required"]) == {"content-type"}
+    content = conflict_content(one, PUBLIC)
+    assert content is not None
+    check(json.loads(content), schema("conflictContent"))
+    assert conflict_content(over, PUBLIC) is None
+    key = at("#/components/messageBindings/conflict")["kafka"]["key"]["examples"]
+    assert key == [conflict_key(one).decode()]
+    assert rule["properties"]["ce_id"]["examples"] == [dict(conflict_headers(one, PUBLIC))["ce_id"].decode()]
+
+
 async def test_the_dead_letters() -> None:
     rule = schema("deadLetterHeaders")
     assert rule["properties"]["dl_reason"]["enum"] == [one.value for one in dead_letters.Reason]
@@ -187,7 +222,8 @@ def test_the_reader_is_strict() -> None:
     }
     for wrong in (
         "a: b\na: c",
-        "a: true",
+        "a: yes",
+        "a: True",
         "a: [1]",
         "a: b: c",
         "a: b # c",

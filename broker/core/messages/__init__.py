@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from broker.core.messages import (
+    access,
+    audit,
     configuration,
+    console,
     federation,
     homes,
+    limits,
     managers,
     registry,
     requests,
@@ -48,8 +52,12 @@ MESSAGES: Mapping[str, Message] = _one_table(
         managers,
         registry,
         configuration,
+        console,
         subscriptions,
         synchronisation,
+        audit,
+        access,
+        limits,
     )
 )
 

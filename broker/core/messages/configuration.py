@@ -42,14 +42,26 @@ ROWS: Mapping[str, Message] = {
         "Le secret du localisateur est trop court : {limit} octets au moins.",
         "The locator secret is too short: at least {limit} bytes.",
     ),
+    "config.store-evicts": Message(
+        500,
+        "fatal",
+        "exception",
+        "Le serveur Redis évince des clés (maxmemory-policy {policy}) : il faut noeviction, et assez de mémoire.",
+        "The Redis server evicts keys (maxmemory-policy {policy}): it must be noeviction, with enough memory.",
+    ),
     "config.access-control": Message(
         500,
         "fatal",
         "exception",
-        "Le contrôle d'accès ({mode}) n'est pas encore offert : démarrez avec CDS_AUTH=none, sur une adresse de "
-        "boucle locale (--host 127.0.0.1).",
-        "Access control ({mode}) is not offered yet: start with CDS_AUTH=none, on a loopback address "
-        "(--host 127.0.0.1).",
+        "Contrôle d'accès (CDS_AUTH={mode}) : {problems_fr}. Pour un essai sur cette seule machine : CDS_AUTH=none.",
+        "Access control (CDS_AUTH={mode}): {problems_en}. For a trial on this machine alone: CDS_AUTH=none.",
+    ),
+    "config.clients": Message(
+        500,
+        "fatal",
+        "exception",
+        "Fichier des clients {file} : {problems_fr}.",
+        "Clients file {file}: {problems_en}.",
     ),
     "config.port-taken": Message(
         500,

@@ -18,8 +18,8 @@ ROWS: Mapping[str, Message] = {
         422,
         "error",
         "not-found",
-        "X-Gestionnaire ne désigne aucun gestionnaire enregistré : {home}.",
-        "X-Gestionnaire names no registered manager: {home}.",
+        "X-Gestionnaire ne désigne aucun gestionnaire enregistré.",
+        "X-Gestionnaire names no registered manager.",
     ),
     "write.home-suspended": Message(
         422,

@@ -42,6 +42,20 @@ ROWS: Mapping[str, Message] = {
         "{name} ({region}) a refusé l'accès.",
         "{name} ({region}) refused access.",
     ),
+    "manager.credentials": Message(
+        502,
+        "warning",
+        "security",
+        "{name} ({region}) n'a pas été interrogé : le courtier n'a pas de quoi s'y authentifier.",
+        "{name} ({region}) was not asked: the broker has nothing to authenticate with there.",
+    ),
+    "manager.address": Message(
+        502,
+        "warning",
+        "security",
+        "{name} ({region}) n'a pas été interrogé : son adresse mène à un réseau que le courtier n'appelle pas.",
+        "{name} ({region}) was not asked: its address leads to a network that the broker does not call.",
+    ),
     "manager.error": Message(
         502,
         "warning",
@@ -104,6 +118,13 @@ ROWS: Mapping[str, Message] = {
         "incomplete",
         "{name} ({region}) est suspendu et n'a pas été interrogé.",
         "{name} ({region}) is suspended and was not asked.",
+    ),
+    "manager.not-authorised": Message(
+        403,
+        "information",
+        "forbidden",
+        "{name} ({region}) n'est pas ouvert à ce client et n'a pas été interrogé.",
+        "{name} ({region}) is not open to this client and was not asked.",
     ),
     "manager.gone": Message(
         503,

@@ -70,6 +70,22 @@ ROWS: Mapping[str, Message] = {
         "La vue FHIR du registre est servie en JSON seulement.",
         "The FHIR view of the registry is served as JSON only.",
     ),
+    "registry.credentials": Message(
+        502,
+        "error",
+        "security",
+        "Le courtier n'a pas de quoi s'authentifier auprès de {name} ({region}) : {detail}.",
+        "The broker has nothing to authenticate with at {name} ({region}): {detail}.",
+    ),
+    "registry.address": Message(
+        502,
+        "error",
+        "security",
+        "{name} ({region}) : {detail} mène à une adresse qui n'est pas publique. Si elle doit être appelée, ajoutez son "
+        "réseau à CDS_MANAGER_NETWORKS.",
+        "{name} ({region}): {detail} leads to an address that is not public. If it is to be called, add its network to "
+        "CDS_MANAGER_NETWORKS.",
+    ),
     "registry.bad-value": Message(
         400,
         "error",

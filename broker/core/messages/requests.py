@@ -106,6 +106,13 @@ ROWS: Mapping[str, Message] = {
         "Type de contenu non accepté.",
         "Content type not accepted.",
     ),
+    "request.content-encoding": Message(
+        415,
+        "error",
+        "not-supported",
+        "Codage du corps non accepté : gzip ou deflate.",
+        "Coding of the body not accepted: gzip or deflate.",
+    ),
     "request.bad-resource": Message(
         400,
         "error",

@@ -9,7 +9,7 @@ from typing import Any
 from broker.core.change_event import Operation
 from broker.core.dedup import is_replica
 from broker.core.entry import Entry
-from broker.core.home import Home, HomeSigns, choose_home, signs_in
+from broker.core.home import HomeSigns, choose_home, signs_in
 from broker.core.references import named_by
 from broker.errors import Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
@@ -17,6 +17,7 @@ from broker.federation.federation import Federation
 from broker.federation.mirroring import Mirroring
 from broker.federation.read import ReadService
 from broker.federation.writing.claims import Claims
+from broker.federation.writing.errand import Errand
 from broker.federation.writing.evidence import Evidence
 from broker.federation.writing.records import (
     Person,
@@ -26,7 +27,7 @@ from broker.federation.writing.records import (
     stated_identifiers,
     usable,
 )
-from broker.federation.writing.sending import Learn, Sending
+from broker.federation.writing.sending import Learn, Sending, unknown
 from broker.federation.writing.uniqueness import Uniqueness
 from broker.ports import ManagerAnswer
 from registry.locator_model import Identifier
@@ -62,77 +63,91 @@ class Desk:
         stated: str | None,
         departments: Sequence[str],
         needs: Sequence[tuple[str, str]],
-    ) -> tuple[Target, Home]:
-        """The manager of a new resource, and why. `needs`: each (type, `create` or `update`) that is to be written there.
+        context: RequestContext,
+    ) -> Target:
+        """The manager of a new resource. `needs`: each (type, `create` or `update`) that is to be written there.
 
         Raises the errors of `broker.core.home`.
         """
         signs = HomeSigns(
             stated=stated,
             subject=signs_in(content, self.public_base),
+            own=() if context.principal.manager is None else (context.principal.manager,),
             departments=departments,
             default=self.default_home,
         )
-        chosen = choose_home(signs, self.federation.managers.all(), needs=needs)
-        return self.target(chosen.registered), chosen
+        chosen = choose_home(signs, self.federation.managers.all(), needs=needs, principal=context.principal)
+        return self.target(chosen.registered)
+
+    def check_reach(self, content: Mapping[str, Any], context: RequestContext) -> None:
+        """Raises `access.manager` where a resource belongs with one of a manager that the client does not reach."""
+        for sign in signs_in(content, self.public_base):
+            registered = self.federation.managers.get(sign.slug)
+            if registered is not None:
+                context.check_reach(registered.gestionnaire)
 
     def target(self, registered: Registered) -> Target:
         return Target(self.federation.calls(registered), self.federation.origins.of(registered.gestionnaire))
 
-    async def prepared(self, body: bytes, target: Target, context: RequestContext) -> bytes:
-        """A client's resource in its manager's terms, with what it refers to elsewhere mirrored there."""
-        registered = self.federation.managers.get(target.slug)
+    def errand(self, target: Target, context: RequestContext) -> Errand:
+        context.touched.managers.add(target.slug)
+        return Errand(self.federation, target, context)
+
+    def registered(self, slug: str) -> Registered:
+        """`request.not-found` where it left the federation meanwhile."""
+        registered = self.federation.managers.get(slug)
         if registered is None:
             raise RequestError("request.not-found")
-        return (await self.mirroring.prepare(body, registered, context)).body
+        return registered
+
+    async def prepared(self, body: bytes, errand: Errand) -> bytes:
+        """A client's resource in its manager's terms, with what it refers to elsewhere mirrored there."""
+        registered = self.registered(errand.target.slug)
+        return (await self.mirroring.prepare(body, registered, errand.context)).body
 
     async def subject(self, content: Mapping[str, Any], path: str, context: RequestContext) -> Entry | None:
-        """A circle's Patient; None where it names none of ours. `write.reference-unknown`, `ManagerError`."""
-        stated = content.get("subject")
-        reference = stated.get("reference") if isinstance(stated, dict) else None
-        named = named_by(reference, self.public_base) if isinstance(reference, str) else None
+        """A circle's Patient; None where it names none of ours.
+
+        Raises `write.reference-unknown`, `access.manager`, `ManagerError`.
+        """
+        reference = subject_of(content)
+        named = None if reference is None else named_by(reference, self.public_base)
         if named is None:
             return None
         patient = await self.actor("Patient", named.public_id, context)
         if patient is None:
             issue = Issue("write.reference-unknown", expression=(path,))
             raise RefusedError("write.reference-unknown", [issue])
+        context.touched.show("Patient", patient.public_id, patient.raw)
         return patient
 
     async def actor(self, resource_type: str, public_id: str, context: RequestContext) -> Entry | None:
-        """An actor of any manager, in public terms; None where there is none. Raises `ManagerError`."""
+        """An actor of any manager, in public terms; None where there is none. `access.manager`, `ManagerError`."""
         try:
-            where = await self.reads.locate(public_id)
+            where = await self.reads.locate(public_id, context)
         except RequestError:
             return None
-        aliases: dict[str, str] = {}
-        target = Target(where.calls, where.origin)
-        found = await self.evidence.current(resource_type, where.local_id, target, context, aliases)
+        errand = self.errand(Target(where.calls, where.origin), context)
+        found = await errand.current(resource_type, where.local_id)
         if isinstance(found, ManagerAnswer):
             return None
-        await self.federation.remember(aliases)
+        await errand.remember()
         return found
 
     async def written_entry(
-        self,
-        answer: ManagerAnswer,
-        resource_type: str,
-        local_id: str | None,
-        target: Target,
-        context: RequestContext,
-        aliases: dict[str, str],
+        self, answer: ManagerAnswer, resource_type: str, local_id: str | None, errand: Errand
     ) -> Entry:
         """The resource that a manager says it wrote; fetched where it says so without showing it."""
         try:
-            return self.evidence.read(_with_status(answer), resource_type, local_id, target, aliases)
+            return errand.read(_with_status(answer), resource_type, local_id)
         except ManagerError:
             place = answer.headers.get("location") or answer.headers.get("content-location")
             found = local_id or _id_in(place, resource_type)
             if found is None:
                 raise
-        entry = await self.evidence.current(resource_type, found, target, context, aliases)
+        entry = await errand.current(resource_type, found)
         if isinstance(entry, ManagerAnswer):
-            raise RequestError("write.unknown", slug=target.slug, name="", region="")
+            raise unknown(errand.target)
         return entry
 
     async def kept(self, replay: Replay | None, answer: WriteAnswer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from broker.core.access.policy import may_see
 from broker.core.entry import Entry
 from broker.core.manager_failure import failed, kind_of_status
 from broker.core.outcome import render_outcome
@@ -32,7 +33,10 @@ def written(
     context: RequestContext,
     update: bool = False,
 ) -> WriteAnswer:
-    """A resource that was created (201), updated, or found by a condition (200). `stated`: the manager's headers."""
+    """A resource that was created (201), updated, or found by a condition (200). `stated`: the manager's headers.
+
+    What was found is shown to a client that may read or search its type; another one is told where it is.
+    """
     headers = validators(entry.version_id, entry.last_updated)
     headers |= {name: stated[name] for name in _VALIDATORS if name in stated}
     place = f"{public_base}/{entry.type}/{entry.public_id}"
@@ -42,6 +46,9 @@ def written(
     if not update:
         headers["location"] = place
     headers |= warning_headers(warnings)
+    was_there = status == 200 and not update
+    if was_there and not may_see(context.principal.scopes, entry.type):
+        return WriteAnswer(status, b"", headers)
     return WriteAnswer(status, _body(entry, warnings, context), headers)
 
 

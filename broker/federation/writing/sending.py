@@ -3,7 +3,7 @@
 The order is what keeps it safe. An intent is recorded, and the claim made lasting, before anything leaves; both are cleared
 when the end is known and the index has learnt of it. In between anything may die:
 
-- before the intent: nothing was sent, the claim expires;
+- before the intent: nothing was sent, the claim and the Idempotency-Key expire;
 - after it: `broker.sync.settler`, on any node, asks the manager what there is, and clears both;
 - after the manager's answer, before they are cleared: the same, and what was written is found and learnt.
 
@@ -22,9 +22,17 @@ from dataclasses import dataclass, replace
 from broker.core.entry import Entry
 from broker.core.sealing import Sealer
 from broker.errors import ManagerError, RequestError, StoreError
-from broker.federation.context import RequestContext
+from broker.federation.writing.errand import Errand
 from broker.federation.writing.evidence import Evidence, Found, is_ambiguous
-from broker.federation.writing.records import Claim, Intent, Marker, Target, seal_intent, seal_marker
+from broker.federation.writing.records import (
+    Claim,
+    Intent,
+    Marker,
+    Replay,
+    Target,
+    seal_intent,
+    seal_marker,
+)
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
 from registry.locator_model import Identifier
 from registry.outbox_model import CircleChange
@@ -63,30 +71,26 @@ class Sending:
     sealer: Sealer
     clock: Clock
     options: SendingOptions
+    hold: Callable[[Replay], Awaitable[None]]
+    """Keeps an Idempotency-Key from others until it is known what became of its write, however long nobody looks."""
 
-    async def send(
-        self,
-        target: Target,
-        request: ManagerRequest,
-        intent: Intent,
-        claim: Claim,
-        context: RequestContext,
-        aliases: dict[str, str],
-    ) -> Sent:
+    async def send(self, errand: Errand, request: ManagerRequest, intent: Intent, claim: Claim) -> Sent:
         """Record, send, and find out. `finish` is the caller's, once it has dealt with the answer.
 
         Raises `ManagerError` where nothing was sent (all is cleared), `write.unknown` where nobody knows (nothing is),
         `write.claim-lost`, `StoreError` where nothing could be recorded.
         """
-        name = secrets.token_hex(16)
+        name, context = secrets.token_hex(16), errand.context
         due = max(0.0, context.deadline - self.clock.monotonic()) + self.options.settle
         recorded = await self.log.intend(
             name, seal_intent(self.sealer, intent), names=claim.names, token=claim.token, due=due
         )
         if not recorded:
             raise RequestError("write.claim-lost")
+        if intent.replay is not None:
+            await self.hold(intent.replay)
         try:
-            answer = await target.calls.send(request, context)
+            answer = await errand.target.calls.send(request, context)
         except ManagerError as error:
             if not error.sent:
                 await self.finish(Sent(name, claim))
@@ -94,17 +98,16 @@ class Sending:
         else:
             if not is_ambiguous(answer):
                 return Sent(name, claim, answer)
-        return await self._found_out(Sent(name, claim), intent, target, context, aliases)
+        return await self._found_out(Sent(name, claim), intent, errand)
 
-    async def _found_out(
-        self, sent: Sent, intent: Intent, target: Target, context: RequestContext, aliases: dict[str, str]
-    ) -> Sent:
+    async def _found_out(self, sent: Sent, intent: Intent, errand: Errand) -> Sent:
+        target, context = errand.target, errand.context
         # The time of the request may be over; its client is better served by the truth a moment later.
         patient = replace(
             context, deadline=max(context.deadline, self.clock.monotonic() + self.options.settle / 2)
         )
         try:
-            found = await self.evidence.happened(intent, target, patient, aliases)
+            found = await self.evidence.happened(intent, target, patient, errand.aliases)
         except ManagerError:
             found = None
         if found is None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
 from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
 from broker.core.change_event import Operation
-from broker.core.condition import inward_condition
-from broker.core.departments import departments_of
+from broker.core.condition import condition_pairs, inward_condition
 from broker.core.entry import Entry
 from broker.core.outcome import render_outcome
 from broker.core.profile_check import check_resource
@@ -32,20 +30,29 @@ from broker.core.transaction_plan import plan_transaction
 from broker.core.translation import Dialogue
 from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
-from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, person_of
-from broker.federation.writing.evidence import Found, content_digest
+from broker.federation.writing.desk import (
+    WANTED,
+    Desk,
+    changed,
+    claimed_by_update,
+    person_of,
+    subject_of,
+)
+from broker.federation.writing.errand import Errand
 from broker.federation.writing.records import (
     Asked,
     Claim,
     Intent,
     Marker,
     Person,
-    Step,
     Target,
     WriteAnswer,
     stated_identifiers,
 )
+from broker.federation.writing.rights import check_entries, shown_to
 from broker.federation.writing.sending import Sent, unknown
+from broker.federation.writing.transaction_home import target_of
+from broker.federation.writing.transaction_steps import steps_of, steps_written
 from broker.federation.writing.update import names_version, tell_of_patient, writable
 from broker.ports import ManagerAnswer, ManagerRequest
 from registry.outbox_model import CircleChange
@@ -59,11 +66,17 @@ class _Run:
     """One transaction on its way: what is found out about it."""
 
     plan: TransactionPlan
-    target: Target
-    context: RequestContext
+    errand: Errand
     before: dict[int, Entry] = field(default_factory=dict)
     patient: Entry | None = None
-    aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        return self.errand.target
+
+    @property
+    def context(self) -> RequestContext:
+        return self.errand.context
 
     @property
     def transaction(self) -> Transaction:
@@ -80,9 +93,11 @@ class TransactionService:
         transaction = read_transaction(
             asked.content, asked.body, public_base=base, check_resource=check_resource
         )
+        check_entries(context.principal, transaction)
         plan = plan_transaction(transaction, condition_of=_condition_of)
         patient = await self._patient(plan, context)
-        run = _Run(plan, self._target(plan, asked.stated_home, patient), context, patient=patient)
+        target = target_of(self.desk, plan, asked.stated_home, patient, context)
+        run = _Run(plan, self.desk.errand(target, context), patient=patient)
         await self._check_updates(run)
         await self._resolve_person(run)
         claim = await self._claim(run)
@@ -91,9 +106,14 @@ class TransactionService:
         except BaseException:
             await self.desk.uniqueness.release(claim)
             raise
-        intent = Intent(run.target.slug, *_steps(run, inner), replay=asked.replay, bundle=True)
+        intent = Intent(
+            run.target.slug,
+            *steps_of(transaction.entries, inner.resources, run.before),
+            replay=asked.replay,
+            bundle=True,
+        )
         request = ManagerRequest("POST", "", headers={**context.headers(), **WANTED}, body=inner.body)
-        sent = await self.desk.sending.send(run.target, request, intent, claim, context, run.aliases)
+        sent = await self.desk.sending.send(run.errand, request, intent, claim)
         return await self._concluded(run, sent, intent, inner)
 
     # --- before it is sent
@@ -107,6 +127,7 @@ class TransactionService:
         if found is None:
             issue = Issue("write.reference-unknown", expression=(f"{circle.entry.path}.resource.subject",))
             raise RefusedError("write.reference-unknown", [issue])
+        context.touched.show("Patient", found.public_id, found.raw)
         return found
 
     async def _resolve_person(self, run: _Run) -> None:
@@ -122,40 +143,8 @@ class TransactionService:
         except RequestError as error:
             issue = Issue(error.key, error.params, "error", (f"{circle.entry.path}.resource.subject",))
             raise RefusedError("transaction.failed", [Issue("transaction.failed"), issue]) from None
-        pairs = parse_qsl(own.partition("?")[2], keep_blank_values=True)
-        found = await self.desk.evidence.matching("Patient", pairs, run.target, run.context, run.aliases)
+        found = await run.errand.matching("Patient", condition_pairs(own))
         run.patient = found[0] if len(found) == 1 else None  # else the manager refuses it, and says why
-
-    def _target(self, plan: TransactionPlan, stated_home: str | None, patient: Entry | None) -> Target:
-        if plan.target is None:
-            return self._chosen(plan, stated_home, patient)
-        registered = self.desk.federation.managers.get(plan.target)
-        if registered is None:
-            raise RequestError("request.not-found")
-        if stated_home is not None and stated_home.strip() != plan.target:
-            key = "transaction.several-managers"
-            slugs = f"{plan.target}, {stated_home.strip()}"
-            raise RefusedError(key, [Issue(key, {"slugs": slugs})], slugs=slugs)
-        return self.desk.target(registered)
-
-    def _chosen(self, plan: TransactionPlan, stated_home: str | None, patient: Entry | None) -> Target:
-        """The home of a transaction that updates nothing: where its circle belongs, else where its first actor does."""
-        circle = plan.circle
-        first = plan.transaction.entries[0] if circle is None else circle.entry
-        departments: list[str] = []
-        if patient is not None:
-            departments += departments_of(json_text.tree(patient.raw))
-        if circle is not None and circle.patient is not None:
-            departments += departments_of(circle.patient.resource)
-        for entry in plan.transaction.entries:
-            if entry.type in ("Patient", "Organization"):
-                departments += departments_of(entry.resource)
-        needs = [
-            (entry.type, "create" if entry.method == "POST" else "update")
-            for entry in plan.transaction.entries
-        ]
-        target, _ = self.desk.home(first.resource, stated_home, departments, list(dict.fromkeys(needs)))
-        return target
 
     async def _check_updates(self, run: _Run) -> None:
         """What is updated must be there, be no copy, and be of the version that the client knows."""
@@ -163,6 +152,7 @@ class TransactionService:
         for entry in run.transaction.entries:
             if entry.public_id is None:
                 continue
+            run.context.touched.name(entry.type, entry.public_id)
             found = await self._current(run, entry)
             if found is None:
                 faults.append(Issue("request.not-found", {}, "error", (f"{entry.path}.request.url",)))
@@ -175,10 +165,8 @@ class TransactionService:
             raise RefusedError("transaction.failed", [Issue("transaction.failed"), *faults])
 
     async def _current(self, run: _Run, entry: TransactionEntry) -> Entry | None:
-        where = await self.desk.reads.locate(str(entry.public_id))
-        found = await self.desk.evidence.current(
-            entry.type, where.local_id, run.target, run.context, run.aliases
-        )
+        where = await self.desk.reads.locate(str(entry.public_id), run.context)
+        found = await run.errand.current(entry.type, where.local_id)
         return None if isinstance(found, ManagerAnswer) else found
 
     async def _claim(self, run: _Run) -> Claim:
@@ -209,9 +197,7 @@ class TransactionService:
 
     async def _inward(self, run: _Run) -> InwardTransaction:
         desk, plan = self.desk, run.plan
-        registered = desk.federation.managers.get(run.target.slug)
-        if registered is None:
-            raise RequestError("request.not-found")
+        registered = desk.registered(run.target.slug)
         foreign = [(one.path, one.text) for one in plan.foreign(run.target.slug)]
         copied = await desk.mirroring.plan(foreign, registered, run.context)
         aliases = await desk.federation.resolved(plan.aliases)
@@ -238,11 +224,12 @@ class TransactionService:
         try:
             written = await self._written(run, sent, intent, inner)
             known, changes = await self._told(run, written)
-            await desk.federation.remember(run.aliases)
+            await run.errand.remember()
         except (ManagerError, StoreError):
             raise unknown(run.target) from None  # it was done; the settler learns what
+        principal, entries = run.context.principal, run.transaction.entries
         body = write_transaction_answer(
-            written,
+            [shown_to(principal, one, asked) for one, asked in zip(written, entries, strict=True)],
             desk.public_base,
             return_=run.context.preferences.return_,
             warnings=run.transaction.warnings,
@@ -261,11 +248,11 @@ class TransactionService:
                 sent.answer.body,
                 run.transaction,
                 run.target.origin,
-                run.aliases,
+                run.errand.aliases,
                 copies=inner.copies,
                 origins=self.desk.federation.origins.all(),
             )
-        found = await written_steps(self.desk, intent, run.target, run.context, run.aliases)
+        found = await steps_written(intent, run.errand)
         if found is None:
             raise unknown(run.target)
         return found
@@ -277,31 +264,37 @@ class TransactionService:
         told, and the changes of circles."""
         known = True
         changes: tuple[CircleChange, ...] = ()
+        again: tuple[CircleChange, ...] = ()
         for one in written:
+            run.context.touched.name(
+                one.type, one.public_id, b"" if one.resource is None else one.resource.raw
+            )
             if one.type == "CareTeam":
                 circle = await self._shown(run, one)
+                run.context.touched.show(circle.type, circle.public_id, circle.raw)
                 known = await self.desk.learnt(circle, await self._person_of(run, circle, written)) and known
                 operation = Operation.CREATED if one.created else Operation.UPDATED
                 changes += changed(run.target, circle, operation)
             elif one.type == "Patient" and not one.created:
                 patient = await self._shown(run, one)
-                known = await tell_of_patient(self.desk, patient, run.target, run.context) and known
-        return known, changes
+                learnt, told_again = await tell_of_patient(self.desk, patient, run.target, run.context)
+                known, again = learnt and known, again + told_again
+        told = {one.circle for one in changes}
+        return known, (*changes, *(one for one in again if one.circle not in told))
 
     async def _person_of(self, run: _Run, circle: Entry, written: Sequence[WrittenEntry]) -> Entry | None:
         """A circle's Patient: of the transaction itself, else of the federation."""
-        content = self.desk.evidence.tree(circle)
-        subject = content.get("subject")
-        reference = subject.get("reference") if isinstance(subject, dict) else None
+        content = json_text.tree(circle.raw)
+        reference = subject_of(content)
         for one in written:
             if one.type == "Patient" and one.reference == reference:
                 return await self._shown(run, one)
-        return await self.desk.subject(content, "CareTeam.subject", run.context)
+        return await self.desk.subject(content, "CareTeam.subject", run.context.as_broker())
 
     async def _shown(self, run: _Run, one: WrittenEntry) -> Entry:
         if one.resource is not None:
             return one.resource
-        found = await self.desk.evidence.current(one.type, one.local_id, run.target, run.context, run.aliases)
+        found = await run.errand.current(one.type, one.local_id)
         if isinstance(found, ManagerAnswer):
             raise unknown(run.target)
         return found
@@ -321,57 +314,11 @@ def _person(run: _Run, circle: Mapping[str, Any], patient: TransactionEntry | No
     return Person(tuple(dict.fromkeys((*found.identifiers, *more))), found.references, found.circle)
 
 
-def _steps(run: _Run, inner: InwardTransaction) -> tuple[tuple[Step, ...], int]:
-    """What each entry does, and which of them tells whether all was done: a circle that is made, else what is updated
-    (an actor that is made may have been there before)."""
-    steps = tuple(
-        _step(run, entry, resource)
-        for entry, resource in zip(run.transaction.entries, inner.resources, strict=True)
-    )
-    ranks = [
-        (0 if step.type == "CareTeam" and step.local_id is None else 1 if step.local_id else 2, index)
-        for index, step in enumerate(steps)
-    ]
-    return steps, min(ranks)[1]
-
-
-def _step(run: _Run, entry: TransactionEntry, resource: bytes) -> Step:
-    before = run.before.get(entry.index)
-    loose = b'"urn:' in resource
-    content = content_digest(resource, loose=loose)
-    if before is not None:
-        return Step(entry.type, before.local_id, before.version_id, None, content, loose)
-    stated = stated_identifiers(entry.resource.get("identifier"))
-    identifier = strongest_identifier(dict(entry.resource)) or (stated[0] if stated else None)
-    return Step(entry.type, identifier=identifier, content=content, loose=loose)
-
-
 async def written_steps(
     desk: Desk, intent: Intent, target: Target, context: RequestContext, aliases: dict[str, str]
 ) -> list[WrittenEntry] | None:
     """What became of each entry of a transaction that was not answered; None where one of them does not show."""
-    written = []
-    for index, step in enumerate(intent.steps):
-        found = await desk.evidence.of_step(step, target, context, aliases)
-        if found is None:
-            return None
-        written.append(_as_written(index, found))
-    return written
-
-
-def _as_written(index: int, found: Found) -> WrittenEntry:
-    entry = found.entry
-    return WrittenEntry(
-        index,
-        entry.type,
-        entry.local_id,
-        entry.public_id,
-        "201 Created" if found.created else "200 OK",
-        entry.version_id,
-        f'W/"{entry.version_id}"' if entry.version_id else None,
-        entry.last_updated,
-        entry,
-    )
+    return await steps_written(intent, Errand(desk.federation, target, context, aliases))
 
 
 def _marker(run: _Run, written: Sequence[WrittenEntry]) -> Marker | None:

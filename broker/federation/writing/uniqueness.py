@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.core import json_text
@@ -23,10 +23,10 @@ from broker.core.preferences import Preferences
 from broker.core.query import SearchQuery
 from broker.core.query_parser import parse_search
 from broker.core.query_values import escape
-from broker.errors import Issue, RefusedError, RequestError, StoreError
+from broker.errors import AccessError, Issue, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.federation import Federation
-from broker.federation.issues import manager_issue
+from broker.federation.issues import NOT_AUTHORISED, manager_issue
 from broker.federation.locating import LocatorGuide
 from broker.federation.search import SearchService
 from broker.federation.writing.claims import Claims
@@ -37,8 +37,9 @@ from registry.model import Gestionnaire, Status
 _NOT_A_CIRCLE = "entered-in-error"
 _PAGE = 10
 _KEPT = 5.0  # seconds
-_HARMLESS = frozenset({"manager.unsorted", "manager.suspended"})
-"""What may be said of a manager whose answer is whole all the same. The suspended are judged here, not by the search."""
+_HARMLESS = frozenset({"manager.unsorted", "manager.suspended", NOT_AUTHORISED})
+"""What may be said of a manager whose answer is whole all the same. The suspended are judged here, not by the search; of
+those that the client does not reach its own condition asks nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Uniqueness:
         try:
             await self._check(person, context, except_for)
         except SecondCircleError as error:
+            context.touched.name("CareTeam", error.marker.public_id)
             await self.release(claim, error.marker)
             raise
         except BaseException:
@@ -96,7 +98,8 @@ class Uniqueness:
     async def _check(self, person: Person, context: RequestContext, except_for: str | None) -> None:
         if await self._surely_nobody(person):
             return
-        looks = await asyncio.gather(*(self.searched(query, context) for query in self._queries(person)))
+        own = context.as_broker()  # the rule is the federation's: it holds beyond what the client reaches
+        looks = await asyncio.gather(*(self.searched(query, own) for query in self._queries(person)))
         held, unsure = await self._suspended(person.identifiers)
         for one in looks:
             unsure += [issue for issue in one.unsure if issue not in unsure]
@@ -107,6 +110,7 @@ class Uniqueness:
             raise self.second_circle(_marker(others, self.federation.options.public_base, origins))
         if look.unsure and not context.preferences.accept_risk:
             raise RefusedError("write.uniqueness-unsure", [Issue("write.uniqueness-unsure"), *look.unsure])
+        context.touched.risk_accepted |= bool(look.unsure)
 
     async def _surely_nobody(self, person: Person) -> bool:
         """Whether the index alone can say that there is no such circle: it holds everything of everybody who might have one.
@@ -140,18 +144,16 @@ class Uniqueness:
         return found
 
     async def searched(self, query: SearchQuery, context: RequestContext) -> Look:
-        """Circles that a search finds on its first page, whoever did not answer being told."""
-        asked = RequestContext(
-            request_id=context.request_id,
-            caller=context.caller,
-            language=context.language,
+        """Circles that a search finds on its first page, whoever did not answer being told. `access.no-manager`."""
+        asked = replace(
+            context,
             preferences=Preferences(),
             deadline=context.clock.monotonic() + max(0.0, context.remaining()) * 0.6,
-            via=context.via,
-            clock=context.clock,
         )
         answer = await self.searches.first_page(query, asked)
         told = json_text.tree(answer.body)
+        if answer.status == 403:
+            raise AccessError("access.no-manager")
         if answer.status != 200:
             return Look((), tuple(_unsure(told)) or (Issue("write.uniqueness-unsure"),))
         resources = [entry["resource"] for entry in told.get("entry", ())]

@@ -16,16 +16,19 @@ from broker.core.change_event import Operation
 from broker.core.copies import original_of
 from broker.core.dedup import is_replica
 from broker.core.entry import Entry
+from broker.core.identity import split_public_id
 from broker.core.manager_failure import failed
 from broker.core.write_meta import localised
 from broker.errors import FailureKind, Issue, ManagerError, RefusedError, RequestError, StoreError
 from broker.federation.context import RequestContext
 from broker.federation.writing.desk import WANTED, Desk, changed, claimed_by_update, known_person, subject_of
+from broker.federation.writing.errand import Errand
 from broker.federation.writing.evidence import content_digest
 from broker.federation.writing.records import Asked, Claim, Intent, Marker, Step, Target, WriteAnswer
 from broker.federation.writing.rendering import refused_by_manager, written
 from broker.federation.writing.sending import Sent, unknown
 from broker.ports import ManagerAnswer, ManagerRequest
+from registry.outbox_model import CircleChange
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _MOST_CIRCLES = 50
@@ -39,11 +42,13 @@ class UpdateService:
         """One resource, by its public id. Raises `BrokerError`."""
         if asked.content.get("id") != public_id:
             raise RequestError("request.id-mismatch")
-        where = await self.desk.reads.locate(public_id)
+        if split_public_id(public_id) is not None:
+            context.touched.name(asked.type, public_id)
+        where = await self.desk.reads.locate(public_id, context)
         target = Target(where.calls, where.origin)
-        aliases: dict[str, str] = {}
+        errand = self.desk.errand(target, context)
         before, patient = await asyncio.gather(
-            self._before(asked.type, where.local_id, target, context, aliases),
+            self._before(asked.type, where.local_id, errand),
             self._patient(asked, context),
             return_exceptions=True,
         )
@@ -56,7 +61,7 @@ class UpdateService:
             patient = None
         if asked.if_match is not None and not names_version(asked.if_match, before.version_id):
             raise RequestError("request.precondition")
-        body = localised(await self.desk.prepared(asked.body, target, context), target.origin, where.local_id)
+        body = localised(await self.desk.prepared(asked.body, errand), target.origin, where.local_id)
         claim = await self._claim(asked, before, patient, context)
         step = Step(
             asked.type,
@@ -71,20 +76,12 @@ class UpdateService:
             headers={**context.headers(), **WANTED, **condition},
             body=body,
         )
-        sent = await self.desk.sending.send(
-            target, request, Intent(target.slug, (step,), replay=asked.replay), claim, context, aliases
-        )
-        return await self._concluded(asked, sent, step, target, patient, context, aliases)
+        intent = Intent(target.slug, (step,), replay=asked.replay)
+        sent = await self.desk.sending.send(errand, request, intent, claim)
+        return await self._concluded(asked, sent, step, patient, errand)
 
-    async def _before(
-        self,
-        resource_type: str,
-        local_id: str,
-        target: Target,
-        context: RequestContext,
-        aliases: dict[str, str],
-    ) -> Entry:
-        found = await self.desk.evidence.current(resource_type, local_id, target, context, aliases)
+    async def _before(self, resource_type: str, local_id: str, errand: Errand) -> Entry:
+        found = await errand.current(resource_type, local_id)
         if isinstance(found, ManagerAnswer):
             raise RequestError("request.not-found" if found.status == 404 else "request.deleted")
         return found
@@ -109,16 +106,9 @@ class UpdateService:
         return await self.desk.uniqueness.claim(person, context, except_for=before.public_id)
 
     async def _concluded(
-        self,
-        asked: Asked,
-        sent: Sent,
-        step: Step,
-        target: Target,
-        patient: Entry | None,
-        context: RequestContext,
-        aliases: dict[str, str],
+        self, asked: Asked, sent: Sent, step: Step, patient: Entry | None, errand: Errand
     ) -> WriteAnswer:
-        desk = self.desk
+        desk, target, context = self.desk, errand.target, errand.context
         stated: dict[str, str] = {}
         if sent.answer is not None:
             if sent.answer.status not in (200, 201, 204):
@@ -129,13 +119,12 @@ class UpdateService:
             if sent.found is not None:
                 entry = sent.found.entry
             elif sent.answer is not None:
-                entry = await desk.written_entry(
-                    sent.answer, asked.type, step.local_id, target, context, aliases
-                )
+                entry = await desk.written_entry(sent.answer, asked.type, step.local_id, errand)
             else:
                 raise failed(target.calls.manager, FailureKind.INVALID)
-            known = await self._told(entry, patient, target, context)
-            await desk.federation.remember(aliases)
+            context.touched.show(entry.type, entry.public_id, entry.raw)
+            known, changes = await self._told(entry, patient, target, context)
+            await errand.remember()
         except (ManagerError, StoreError):
             raise unknown(target) from None  # it was written; the settler learns what
         answer = written(
@@ -149,27 +138,34 @@ class UpdateService:
         )
         if known and await desk.kept(asked.replay, answer):
             marker = Marker(entry.public_id, target.slug) if sent.claim.names else None
-            await desk.sending.finish(sent, marker, changed(target, entry, Operation.UPDATED))
+            await desk.sending.finish(sent, marker, changes)
         return answer
 
     async def _told(
         self, entry: Entry, patient: Entry | None, target: Target, context: RequestContext
-    ) -> bool:
-        """Tell the index of a circle, or of the circles of a person whose identifiers may be others now."""
+    ) -> tuple[bool, tuple[CircleChange, ...]]:
+        """Tell the index of a circle, or of the circles of a person whose identifiers may be others now: whether it was
+        told, and the changes of circles."""
         if entry.type == "CareTeam":
-            return await self.desk.learnt(entry, patient)
+            return await self.desk.learnt(entry, patient), changed(target, entry, Operation.UPDATED)
         if entry.type == "Patient":
             return await tell_of_patient(self.desk, entry, target, context)
-        return True
+        return True, ()
 
 
-async def tell_of_patient(desk: Desk, patient: Entry, target: Target, context: RequestContext) -> bool:
-    """The circles of a Patient that was changed, learnt anew: they are found by what it is called now."""
+async def tell_of_patient(
+    desk: Desk, patient: Entry, target: Target, context: RequestContext
+) -> tuple[bool, tuple[CircleChange, ...]]:
+    """The circles of a Patient that was changed, learnt anew: they are found by what it is called now. And what is told of
+    them: no new version, but replicas would keep the Patient as it was."""
     pairs = [("subject", f"Patient/{patient.local_id}"), ("_count", str(_MOST_CIRCLES))]
-    aliases: dict[str, str] = {}
-    circles = await desk.evidence.matching("CareTeam", pairs, target, context, aliases)
-    await desk.federation.remember(aliases)
-    return all([await desk.learnt(circle, patient) for circle in circles])
+    errand = desk.errand(target, context)
+    circles = await errand.matching("CareTeam", pairs)
+    await errand.remember()
+    known = all([await desk.learnt(circle, patient) for circle in circles])
+    homes = [circle for circle in circles if not is_replica(circle)]
+    again = (CircleChange(target.slug, one.local_id, None, None, Operation.UPDATED) for one in homes)
+    return known, tuple(again)
 
 
 def writable(before: Entry, path: str, desk: Desk) -> None:

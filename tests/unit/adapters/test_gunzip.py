@@ -54,7 +54,7 @@ def test_cut_short(cut: int) -> None:
         gunzip(gzip.compress(b"circle" * 20)[:cut])
 
 
-@pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(b"a") + b"garbage"])
+@pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(b"a", mtime=0) + b"garbage"])
 def test_not_gzip(data: bytes) -> None:
     with pytest.raises(UndecodableError):
         gunzip(data)

@@ -98,7 +98,7 @@ def test_every_reason_can_be_said() -> None:
 def test_a_stated_manager_that_is_none() -> None:
     error = refused(stated="xyz", subject=SUBJECT)
     assert error.key == "write.home-not-registered"
-    assert error.issues[0].params == {"home": "xyz"}
+    assert error.issues[0].params == {}
     assert error.issues[1].params == {"homes": "bre, naq, occ"}  # those that could be stated, and no other
 
 

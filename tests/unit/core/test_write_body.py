@@ -104,11 +104,14 @@ def test_what_is_no_resource_in_json_is_refused(body: bytes) -> None:
 
 def test_nesting_is_refused_one_level_beyond_the_bound() -> None:
     def nested(levels: int) -> bytes:
-        return b'{"resourceType":"Patient","x":' + b"[" * levels + b"]" * levels + b"}"
+        inner = b'{"extension":[' * (levels - 1) + b"]}" * (levels - 1)
+        return b'{"resourceType":"Patient","extension":[' + inner + b"]}"
 
-    read_resource_body(nested(127), Format.JSON, None)
-    with pytest.raises(RequestError):
-        read_resource_body(nested(128), Format.JSON, None)
+    for bound in (8, 64):
+        read_resource_body(nested(bound), Format.JSON, None, bound)
+        with pytest.raises(RequestError) as caught:
+            read_resource_body(nested(bound + 1), Format.JSON, None, bound)
+        assert (caught.value.key, caught.value.params) == ("limit.nesting", {"limit": bound})
 
 
 @pytest.mark.parametrize(

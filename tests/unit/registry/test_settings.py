@@ -31,6 +31,15 @@ def test_the_contracts_defaults() -> None:
     assert settings.base_url == "http://127.0.0.1:8080/fhir"
 
 
+def test_networks_of_managers_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_MANAGER_NETWORKS", "10.1.0.0/16, fd00::/8")
+    assert Settings.load().manager_networks == "10.1.0.0/16, fd00::/8"
+    monkeypatch.setenv("CDS_MANAGER_NETWORKS", "10.1.0.1/16")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert "CDS_MANAGER_NETWORKS" in str(caught.value.params["problems_fr"])
+
+
 def test_an_option_beats_the_environment_beats_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,12 +119,12 @@ def test_addresses_refused(address: str) -> None:
         ("territory", "35"),
         ("dialect", "no-such-server"),
         ("dialect", {"flying": True}),
-        ("auth", {"type": "magic"}),
+        ("auth", "bearer"),
+        ("identity", {"audience": "a"}),
         ("auth", {"type": "bearer"}),
         ("auth", {"type": "basic", "username": "u"}),
         ("auth", {"type": "oauth2", "token_url": "https://a.example/t"}),
         ("auth", {"type": "mtls", "cert_file": "/c.pem"}),
-        ("auth", {"type": "bearer", "token": "s3cret"}),
     ],
 )
 def test_values_refused(field: str, value: object) -> None:
@@ -176,3 +176,107 @@ def test_duplicates_are_found() -> None:
     two = [gestionnaire("aaa"), gestionnaire("bbb", base_url="https://aaa.cds.example/fhir/")]
     assert [problem.field for problem in duplicates(two)] == ["bbb.base_url"]
     assert duplicates([gestionnaire("aaa"), gestionnaire("bbb")]) == []
+
+
+OAUTH2 = {"type": "oauth2", "token_url": "https://a.example/t", "client_id": "b", "client_secret_env": "S"}
+IDENTITY = {"audience": "https://a.example", "key_file": "/k.pem"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "field"),
+    [
+        ({"type": "magic"}, "auth.type"),
+        ({"type": "bearer", "token": "s3cret"}, "auth.token"),
+        ({"type": "bearer", "token_env": 3}, "auth.token_env"),
+        ({"type": "bearer", "token_env": "T", "token_file": "/t"}, "auth.token_file"),
+        ({"type": "bearer", "token_env": "T", "scope": "x"}, "auth.scope"),
+        ({"type": "none", "cert_file": "/c.pem"}, "auth.cert_file"),
+        (OAUTH2 | {"token_url": "http://a.example/t"}, "auth.token_url"),
+        (OAUTH2 | {"token_url": "https://u:p@a.example/t"}, "auth.token_url"),
+        (OAUTH2 | {"token_auth": "magic"}, "auth.token_auth"),
+        (OAUTH2 | {"token_auth": "private_key_jwt"}, "auth.token_auth"),
+        (OAUTH2 | {"assertion_alg": "HS256"}, "auth.assertion_alg"),
+        (OAUTH2 | {"scope": "a  b"}, "auth.scope"),
+    ],
+)
+def test_what_is_wrong_with_credentials_is_said_by_name(auth: dict[str, Any], field: str) -> None:
+    assert set(problems(auth=auth)) == {field}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"audience": None}, "identity.audience"),
+        ({"audience": " "}, "identity.audience"),
+        ({"key_file": None}, "identity"),
+        ({"type": "saml"}, "identity.type"),
+        ({"alg": "none"}, "identity.alg"),
+        ({"seconds": 3600}, "identity.seconds"),
+        ({"seconds": "60"}, "identity.seconds"),
+        ({"purpose": "whatever you like"}, "identity.purpose"),
+        ({"header": "X-Forwarded-Identity\r\nX"}, "identity.header"),
+        ({"header": "Host"}, "identity.header"),
+        ({"header": "Content-Length"}, "identity.header"),
+        ({"header": "X-Request-Id"}, "identity.header"),
+        ({"key": "-----BEGIN"}, "identity.key"),
+    ],
+)
+def test_what_is_wrong_with_an_identity_is_said_by_name(changes: dict[str, Any], field: str) -> None:
+    assert problems(identity=IDENTITY) == {}
+    given = {name: value for name, value in (IDENTITY | changes).items() if value is not None}
+    assert set(problems(identity=given)) == {field}
+
+
+def test_an_identity_in_place_of_credentials() -> None:
+    bearer = IDENTITY | {"header": "Authorization"}
+    assert problems(identity=bearer) == {}
+    assert set(problems(identity=bearer, auth=OAUTH2)) == {"identity.header"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"auth": {"type": "bearer", "token_env": "T"}},
+        {"auth": {"type": "basic", "username": "u", "password_env": "P"}},
+        {"auth": OAUTH2},
+        {"identity": IDENTITY},
+    ],
+)
+def test_nothing_is_sent_in_clear(given: dict[str, Any]) -> None:
+    """RFC 6750, 5.3. The loopback address is not the network."""
+    field = next(iter(given))
+    assert set(problems(base_url="http://cds.example/fhir", **given)) == {field}
+    for address in (
+        "https://cds.example/fhir",
+        "http://127.0.0.1:9001/fhir",
+        "http://[::1]/fhir",
+        "http://localhost/fhir",
+    ):
+        assert problems(base_url=address, **given) == {}
+
+
+def test_a_client_certificate_needs_tls() -> None:
+    mtls = {"type": "mtls", "cert_file": "/c.pem", "key_file": "/k.pem"}
+    assert problems(auth=mtls) == {}
+    assert set(problems(auth=mtls, base_url="http://127.0.0.1/fhir")) == {"auth.cert_file"}
+
+
+def test_every_way_to_prove_oneself_is_taken() -> None:
+    del_secret = {name: value for name, value in OAUTH2.items() if name != "client_secret_env"}
+    for more in (
+        {"client_secret_file": "/s"},
+        {"client_secret_env": "S", "token_auth": "client_secret_post"},
+        {
+            "assertion_key_file": "/k.pem",
+            "assertion_kid": "1",
+            "assertion_alg": "PS256",
+            "assertion_audience": "x",
+        },
+        {
+            "cert_file": "/c.pem",
+            "key_file": "/k.pem",
+            "token_tls_ca": "/ca.pem",
+            "resource": "https://a.example",
+        },
+    ):
+        assert problems(auth=del_secret | more) == {}
