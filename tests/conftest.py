@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from registry.redis_keys import RedisKeys
 from tests.support.kafka_server import KafkaServer, kafka_or_skip
@@ -19,6 +20,11 @@ from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
 
 NEEDING = ("node", "guide", "kafka", "haproxy", "promtool", "browser")
 """Markers of the tests that need more than the machine may have."""
+
+
+# The first text drawn in a fresh clone makes the tables of Unicode, which takes seconds on a busy machine.
+settings.register_profile("house", settings.default, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -126,13 +127,18 @@ async def test_a_full_disk_costs_no_line_and_leaves_no_half(tmp_path: Path) -> N
     assert not [line for held in segments(tmp_path)[:-1] for line, whole in lines_of(held.path) if not whole]
 
 
-async def test_a_directory_that_may_not_be_written_to(tmp_path: Path) -> None:
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that another user may enter: pytest's own are closed to others."""
+    with TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+async def test_a_directory_that_may_not_be_written_to(open_path: Path) -> None:
     """At the start the operator is told; while it runs a new segment is tried for until there is one."""
-    directory = tmp_path / "audit"
+    directory = open_path / "audit"
     somebody = 65_534 if os.getuid() == 0 else None  # root may write anywhere
-    for parent in [directory, *directory.parents][1:4]:
-        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
     directory.mkdir()
     if somebody is not None:
         os.chown(directory, somebody, somebody)

@@ -82,7 +82,8 @@ async def test_a_topic_that_was_dropped_is_made_again(world: World) -> None:
         return True
 
     await until(written, seconds=20)
-    assert len(await all_of(world.log.read(topic.name))) == 1
+    # What was taken for lost may have arrived: then the same line stands there twice, as verifying allows.
+    assert len({record.value for record in await all_of(world.log.read(topic.name))}) == 1
 
 
 def pid_of(world: World) -> int:

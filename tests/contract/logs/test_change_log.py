@@ -194,8 +194,8 @@ async def test_a_partition_changes_hands_between_two_batches(world: World) -> No
         in_hand = await take(one, 20, commit=False)
         assert len(in_hand) == 20
         joining = asyncio.create_task(anext(two))
-        # Longer than a rebalance takes where nobody is waited for.
-        assert not (await asyncio.wait([joining], timeout=1.5))[0]
+        # Longer than a rebalance takes where nobody is waited for, on a busy machine too.
+        assert not (await asyncio.wait([joining], timeout=3.0))[0]
         assert await one.commit([record.position for record in reversed(in_hand)])
         working = asyncio.create_task(anext(one))
         await world.log.publish_many([change(topic, f"k{number}", f"new{number}") for number in range(20)])
