@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.sync.instants import epoch
 from broker.sync.options import SyncOptions
 from tests.contract.gestionnaire.people import People
 from tests.support.federation import Broker
@@ -127,7 +128,8 @@ async def test_stopped_in_the_middle_it_goes_on_where_it_was(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.wiring_changes.SyncOptions", partial(SyncOptions, page=3))
-    async with sync_world(valkey, locator_overlap=0.2) as world:
+    overlap = 0.2
+    async with sync_world(valkey, locator_overlap=overlap) as world:
         await world.start()
         people = People()
         patients = [
@@ -151,7 +153,10 @@ async def test_stopped_in_the_middle_it_goes_on_where_it_was(
         await done(world, "idf", seconds=30)
         told = await world.records(replication_topic(world, "idf"))
         assert {one.key.decode() for one in told} == {one["id"] for one in circles}
-        assert len(told) <= len(circles) + 2 * 3  # what was in hand, and the very last once more
+        # What was in hand, and at the end what may have been late to show: on a quick machine that is many.
+        made = [epoch(one["meta"]["lastUpdated"]) or 0.0 for one in circles]
+        late = sum(max(made) - at <= overlap + 0.01 for at in made)
+        assert len(told) <= len(circles) + 2 * 3 + late - 1
         async with world.agent("idf"):
             for circle in circles:
                 await world.replica("idf", circle["id"])

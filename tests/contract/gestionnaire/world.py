@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from .client import Gestionnaire, Json, Pairs, key, link, target_of
 from .people import People
 
+_AT_ONCE = 8
 _MOST_CIRCLES = 24
 
 
@@ -198,12 +199,20 @@ async def _versions(gestionnaire: Gestionnaire, circle: Json) -> int:
 
 
 async def _actors(gestionnaire: Gestionnaire, circles: list[Json]) -> dict[str, Json]:
-    """Everybody within three references of the circles."""
+    """Everybody within three references of the circles. A few at a time: a server may turn a crowd away."""
     held: dict[str, Json] = {}
     pending = {target for circle in circles for target in references(circle)}
+    few = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(target: str) -> Json | None:
+        async with few:
+            answer = await gestionnaire.get(target)
+        assert answer.status in (200, 404, 410), f"GET {target}: {answer.status} {answer.text[:300]}"
+        return answer.json if answer.status == 200 else None
+
     for _ in range(3):
-        answers = await asyncio.gather(*(gestionnaire.get(target) for target in sorted(pending)))
-        fresh = [answer.json for answer in answers if answer.status == 200]
+        answers = await asyncio.gather(*(read(target) for target in sorted(pending)))
+        fresh = [answer for answer in answers if answer is not None]
         held |= {key(actor): actor for actor in fresh}
         pending = {target for actor in fresh for target in references(actor)} - held.keys()
     return held
