@@ -14,6 +14,7 @@ from yarl import URL
 from adapters.hook_http import HttpHookClient
 from broker.core.hook_address import LOOPBACK, AddressRules
 from broker.sync.hook_client import HookError, HookFailure, HookRequest
+from tests.support.loopback import SPELT
 from tests.support.subscription_world import Subscriber, subscriber
 
 
@@ -71,19 +72,7 @@ async def test_an_endpoint_that_is_not_there(client: HttpHookClient) -> None:
     assert (await failing(client, "http://nothing.invalid/")).kind is HookFailure.UNREACHABLE
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "localhost",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "0177.0.0.1",
-    ],
-)
+@pytest.mark.parametrize("host", SPELT)
 async def test_what_leads_inside_is_not_called(endpoint: Subscriber, host: str) -> None:
     client = HttpHookClient(AddressRules())
     try:

@@ -22,6 +22,7 @@ from registry.model import Auth, AuthType, Gestionnaire
 from registry.toml_file import admitted
 from registry.validation import InvalidDeclarationError
 from tests.support.gestionnaires import gestionnaire
+from tests.support.loopback import SPELT
 from tests.support.registry_app import registry_app
 from tests.support.scripted_manager import ScriptedManager, scripted_manager
 from tests.support.token_endpoint import token_endpoint
@@ -72,19 +73,7 @@ async def failure(client: HttpManagerClient, who: Gestionnaire) -> ManagerError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "localhost",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "0177.0.0.1",
-    ],
-)
+@pytest.mark.parametrize("host", SPELT)
 async def test_an_address_inside_is_not_called_however_it_is_spelt(
     manager: ScriptedManager, host: str
 ) -> None:
