@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test fuzz soak check fix bench audit sbom
+.PHONY: demo test fuzz soak pictures check fix bench audit sbom
 .DEFAULT_GOAL := test
 
 # Done again only when what is to be installed has changed. pip is quiet about what goes well, not about what fails.
@@ -29,8 +29,11 @@ test: $(STAMP)  ## every test
 fuzz: $(STAMP)  ## hostile requests and answers; FUZZ_SECONDS for each of the two (450), FUZZ_SEED; examples go to fuzz-failures/
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-450} $(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
-soak: $(STAMP)  ## hundreds of rounds of kills and restarts; SOAK_SEED and SOAK_ROUNDS in the environment, about 20 minutes
+soak: $(STAMP)  ## hundreds of rounds of kills and restarts, 20 minutes, and SOAK_MINUTES (30) of mixed load; SOAK_SEED, SOAK_ROUNDS
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)
+
+pictures: $(STAMP)  ## the README's pictures of the console, taken anew: five minutes; needs Chromium
+	@$(BIN)/python -m tests.pictures $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
@@ -42,8 +45,11 @@ fix: $(STAMP)  ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## the benchmarks
+bench: $(STAMP)  ## the benchmarks: ARGS=--help says what there is; all of them take about half an hour
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-report: $(STAMP)  ## all of them, and deploy/benchmarks.md from it; ARGS='--from FILE…': from results that there are
+	@$(BIN)/python -m tests.benchmarks --report $(ARGS)
 
 # What it asks with is installed when it is asked for: nothing else needs it.
 $(VENV)/.supply: $(STAMP)

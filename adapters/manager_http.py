@@ -42,6 +42,7 @@ from broker.core.hook_address import AddressRules
 from broker.core.manager_failure import failed
 from broker.errors import ConfigurationError, FailureKind, ManagerError, RequestError
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
+from broker.tracing import SPAN
 from registry.model import Gestionnaire
 
 DEFAULT_MAX_BYTES = 16 * 1024 * 1024
@@ -152,6 +153,7 @@ class HttpManagerClient:
                     fresh = await self._links.instead_of(link, authorization)
                     if fresh is not None:
                         stage = _Stage.SENT
+                        _resent("credentials")
                         status, headers, body = await self._exchange(link, request, fresh)
         except _FOREIGN as error:
             raise _failure(manager, error, stage) from None
@@ -164,6 +166,9 @@ class HttpManagerClient:
             headers["Authorization"] = authorization
         if link.manager.identity is not None:
             _replace(headers, await self._links.identity(link, request))
+        span = SPAN.get()
+        if span is not None and span.context is not None:
+            headers |= span.context.headers()
         data = request.body
         if request.form is not None:
             data = self._encoded(request.form)
@@ -178,6 +183,7 @@ class HttpManagerClient:
                 if not replay or isinstance(error, aiohttp.ClientConnectorError):
                     raise
                 replay = False
+                _resent("connection")
         try:
             status = answering.status
             if 300 <= status < 400 and status != 304:
@@ -224,6 +230,12 @@ class HttpManagerClient:
             while inflate.step():  # noqa: ASYNC110
                 await asyncio.sleep(0)
         return inflate.finish()
+
+
+def _resent(why: str) -> None:
+    span = SPAN.get()
+    if span is not None:
+        span.note("cds.resent", why)
 
 
 _FOREIGN = (

@@ -32,6 +32,8 @@ from broker.settings_fields import Bytes, Seconds, doc
 from broker.settings_limits import LimitSettings
 from broker.settings_process import ProcessSettings
 from broker.settings_sync import SyncSettings, networks
+from broker.settings_tails import TailSettings
+from broker.settings_tracing import TracingSettings
 from registry.model import SLUG
 
 PREFIX = "CDS_"
@@ -60,7 +62,9 @@ class SettingRow:
     fr: str
 
 
-class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, SyncSettings):
+class Settings(
+    AccessSettings, AuditSettings, LimitSettings, ProcessSettings, SyncSettings, TailSettings, TracingSettings
+):
     """Everything that can be set. Use `Settings.load`, which reads the TOML file too and translates
     errors."""
 
@@ -90,6 +94,13 @@ class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, Sy
     redis_url: Annotated[
         SecretStr | None,
         doc("Redis or Valkey server; unset: embedded, under CDS_DATA_DIR", "serveur Redis ; sinon embarqué"),
+    ] = None
+    redis_url_file: Annotated[
+        Path | None,
+        doc(
+            "file that holds that address, for its password",
+            "fichier qui contient cette adresse, pour son mot de passe",
+        ),
     ] = None
     redis_prefix: Annotated[
         str, doc("prefix of all keys, to share a server", "préfixe des clés, pour partager un serveur")
@@ -231,7 +242,7 @@ class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, Sy
         LogLevel.INFO
     )
 
-    @field_validator("auth", "log_level", "log_format", mode="before")
+    @field_validator("auth", "log_level", "log_format", "hedged_reads", "adaptive_deadlines", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -281,6 +292,8 @@ class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, Sy
                 "federation_secrets",
                 "CDS_FEDERATION_SECRET and CDS_FEDERATION_SECRET_FILE exclude each other",
             )
+        if self.redis_url is not None and self.redis_url_file is not None:
+            raise PydanticCustomError("two_stores", "CDS_REDIS_URL and CDS_REDIS_URL_FILE exclude each other")
         if self.locator_freshness <= self.locator_poll:
             raise PydanticCustomError("freshness", "CDS_LOCATOR_FRESHNESS is not over CDS_LOCATOR_POLL")
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
@@ -334,7 +347,23 @@ class Settings(AccessSettings, AuditSettings, LimitSettings, ProcessSettings, Sy
             ) from error
         if settings.config is not None and not settings.config.is_file():
             raise _unreadable("no such file")
-        return settings
+        return settings._with_its_store()
+
+    def _with_its_store(self) -> Settings:
+        """The same with the address of the store that is in a file of its own."""
+        if self.redis_url_file is None:
+            return self
+        setting = PREFIX + "REDIS_URL_FILE"
+        try:
+            url = self.redis_url_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise ConfigurationError(
+                "config.file", setting=setting, reason=reason or type(error).__name__
+            ) from error
+        if not url:
+            raise ConfigurationError("config.file", setting=setting, reason="it is empty")
+        return self.model_copy(update={"redis_url": SecretStr(url), "redis_url_file": None})
 
     @classmethod
     def describe(cls) -> list[SettingRow]:

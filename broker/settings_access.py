@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator, model_validator
@@ -16,6 +16,14 @@ from pydantic_settings import BaseSettings
 from broker.core.access.algorithms import DEFAULT, parse_algorithms
 from broker.settings_fields import Seconds, doc
 from broker.settings_sync import networks
+
+CONSOLE_SCOPES: Final = (
+    "openid profile user/*.rs cds/console cds/registry.read cds/registry.write cds/sync.read cds/sync.write "
+    "cds/audit.read"
+)
+"""All that its pages can use."""
+
+_SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749, section 3.3
 
 
 class TokenUse(StrEnum):
@@ -168,6 +176,53 @@ class AccessSettings(BaseSettings):
         ),
     ] = "X-SSL-Client-Cert"
 
+    console_client_id: Annotated[
+        str | None,
+        doc(
+            "the console's client id at the issuer, with which people sign in; unset: they cannot",
+            "identifiant de la console chez l'émetteur, pour que des personnes se connectent ; sinon elles ne le peuvent",
+        ),
+    ] = None
+    console_client_secret: Annotated[
+        SecretStr | None,
+        doc(
+            "its secret; unset: a public client, bound to its codes by PKCE alone",
+            "son secret ; sinon client public, lié à ses codes par PKCE seul",
+        ),
+    ] = None
+    console_client_secret_file: Annotated[
+        Path | None,
+        doc("file that holds it, read at each use", "fichier qui contient ce secret, relu à chaque usage"),
+    ] = None
+    console_scopes: Annotated[
+        str,
+        doc(
+            "scopes asked for, with blanks; the issuer grants those that the person has",
+            "portées demandées, séparées par des blancs ; l'émetteur accorde celles que la personne a",
+        ),
+    ] = CONSOLE_SCOPES
+    console_acr: Annotated[
+        str,
+        doc(
+            "authentication contexts (acr), with blanks, one of which people must have met; Pro Santé Connect: eidas1",
+            "contextes d'authentification (acr), séparés par des blancs, dont un est exigé ; Pro Santé Connect : eidas1",
+        ),
+    ] = ""
+    console_session_idle: Annotated[
+        Seconds,
+        doc(
+            "seconds without use after which somebody is signed out of the console",
+            "secondes d'inactivité après lesquelles une personne est déconnectée de la console",
+        ),
+    ] = 1_800.0
+    console_session: Annotated[
+        Seconds,
+        doc(
+            "seconds after which somebody has to sign in again, however active",
+            "secondes après lesquelles une personne se reconnecte, même active",
+        ),
+    ] = 28_800.0
+
     metrics_open: Annotated[
         bool,
         doc(
@@ -207,6 +262,13 @@ class AccessSettings(BaseSettings):
             raise PydanticCustomError("networks", "networks as 10.1.0.0/16, with commas") from None
         return value
 
+    @field_validator("console_scopes")
+    @classmethod
+    def _console_scopes(cls, value: str) -> str:
+        if _SCOPES.fullmatch(value) is None or "openid" not in value.split(" "):
+            raise PydanticCustomError("console_scopes", "scopes with one blank between, openid among them")
+        return value
+
     @field_validator("proxy_cert_header")
     @classmethod
     def _header(cls, value: str) -> str:
@@ -220,6 +282,11 @@ class AccessSettings(BaseSettings):
             raise PydanticCustomError(
                 "two_introspection_secrets",
                 "CDS_OIDC_INTROSPECTION_SECRET and CDS_OIDC_INTROSPECTION_SECRET_FILE exclude each other",
+            )
+        if self.console_client_secret is not None and self.console_client_secret_file is not None:
+            raise PydanticCustomError(
+                "two_console_secrets",
+                "CDS_CONSOLE_CLIENT_SECRET and CDS_CONSOLE_CLIENT_SECRET_FILE exclude each other",
             )
         if self.tls_cert is None and any((self.tls_key, self.tls_client_ca, self.tls_client_crl)):
             raise PydanticCustomError("tls_alone", "CDS_TLS_* need CDS_TLS_CERT")

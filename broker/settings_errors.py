@@ -27,6 +27,8 @@ _FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "secret_too_short": lambda _: "16 caractères au moins",
     "counts": lambda _: "CDS_DEFAULT_COUNT dépasse CDS_MAX_COUNT",
     "two_secrets": lambda _: "CDS_LOCATOR_SECRET et CDS_LOCATOR_SECRET_FILE s'excluent",
+    "two_stores": lambda _: "CDS_REDIS_URL et CDS_REDIS_URL_FILE s'excluent",
+    "federation_secrets": lambda _: "CDS_FEDERATION_SECRET et CDS_FEDERATION_SECRET_FILE s'excluent",
     "freshness": lambda _: "CDS_LOCATOR_FRESHNESS doit dépasser CDS_LOCATOR_POLL",
     "audit_sinks": lambda _: "file, log et fhir, séparés par des virgules",
     "audit_spooled": lambda _: "fhir prend ses traces dans les fichiers : file,fhir",
@@ -43,6 +45,8 @@ _FRENCH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "two_introspection_secrets": lambda _: (
         "CDS_OIDC_INTROSPECTION_SECRET et CDS_OIDC_INTROSPECTION_SECRET_FILE s'excluent"
     ),
+    "two_console_secrets": lambda _: "CDS_CONSOLE_CLIENT_SECRET et CDS_CONSOLE_CLIENT_SECRET_FILE s'excluent",
+    "console_scopes": lambda _: "portées séparées par un blanc, dont openid",
     "tls_alone": lambda _: "CDS_TLS_* demandent CDS_TLS_CERT",
     "crl_alone": lambda _: "CDS_TLS_CLIENT_CRL demande CDS_TLS_CLIENT_CA",
     "exposed": lambda _: "CDS_AUTH=none exige une adresse CDS_HOST de boucle locale",

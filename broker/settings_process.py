@@ -15,9 +15,23 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Background(StrEnum):
+    PROCESS = "process"
+    WORKER = "worker"
+
+
 class ProcessSettings(BaseSettings):
     """A part of `broker.settings.Settings`, which is what is used."""
 
+    background: Annotated[
+        Background,
+        doc(
+            "what publishes changes, crawls managers and tells endpoints: a process of its own, or, where one only serves, "
+            "that one (worker)",
+            "ce qui publie les changements, parcourt les gestionnaires et prévient les abonnés : un processus à part "
+            "(process) ou, s'il n'y en a qu'un qui sert, celui-là (worker)",
+        ),
+    ] = Background.PROCESS
     drain: Annotated[
         float,
         doc(

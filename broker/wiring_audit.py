@@ -36,7 +36,7 @@ from broker.ports import Disclosures
 from broker.settings import Settings
 from broker.settings_audit import AuditFailure
 from broker.sync.change_log import ChangeLog, Topic
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from broker.wiring_sync import kafka_log, redis_log
 from registry.audit_heads import RedisAuditHeads
 from registry.redis_connection import connect
@@ -48,7 +48,7 @@ def audit_directory(settings: Settings) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Part):
     """What a worker writes its trail with. Wired before all that answers: what is told last is still written."""
 
     auditing: Auditing

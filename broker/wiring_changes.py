@@ -39,7 +39,7 @@ from broker.sync.subscriptions_view import SubscriptionForm, SubscriptionsView
 from broker.sync.sync_service import SyncService, subscribers
 from broker.sync.topic_keeper import TopicKeeper
 from broker.sync.watch import SyncWatch
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from broker.wiring_reading import Reading
 from broker.wiring_sync import kafka_log, redis_log
 from registry.bootstrap_model import BootstrapProgress
@@ -55,7 +55,7 @@ from registry.subscription_store import RedisSubscriptionStore
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Part):
     """What a worker serves and runs in the background of synchronisation."""
 
     topics: TopicKeeper
@@ -115,6 +115,7 @@ class Changes:
         stack.push_async_callback(client.aclose)
         homes = FederationHomes(ground.managers, ground.federation, reading.reads, clock, ground.via)
         latency = PublishLatency()
+        tracer = None if ground.tracing is None else ground.tracing.tracer
         sent, records = RedisSentCircles(redis, keys=keys), EventRecords(settings.base_url, prefix)
         publisher = Publisher(
             secrets.token_hex(8),
@@ -125,7 +126,9 @@ class Changes:
             records,
             clock,
             observe=latency.observe,
+            figures=ground.publishing,
             disclosures=disclosures,
+            tracer=tracer,
         )
         request_rules = ground.rules(settings.search_deadline)
         bootstraps = _bootstraps(
@@ -137,14 +140,16 @@ class Changes:
             publisher=publisher,
             view=view,
             service=service,
-            hooks=RestHooks(store, queue, client, form, clock, random.random, disclosures=disclosures),
+            hooks=RestHooks(
+                store, queue, client, form, clock, random.random, disclosures=disclosures, tracer=tracer
+            ),
             watch=watch,
             subscription_routes=SubscriptionRoutes(service, settings.base_url, request_rules, clock),
             bootstraps=bootstraps,
             status=SyncService(
                 "redis-streams" if settings.kafka_bootstrap is None else "kafka",
                 watch,
-                publisher,
+                ground.sharing.outlooks,
                 view,
                 bootstraps,
                 ground.managers,
@@ -158,12 +163,14 @@ class Changes:
         yield from sync_routes(self.status)
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self.view.run()
+        yield self.watch.run()
+
+    def chores(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.topics.run()
         yield self._publish()
-        yield self.view.run()
         yield self.service.run()
         yield self.hooks.run()
-        yield self.watch.run()
         yield self.bootstraps.run()
 
     async def _publish(self) -> None:

@@ -16,7 +16,7 @@ from broker.sync.change_log import ChangeLog
 from broker.sync.conflict_service import ConflictService
 from broker.sync.conflict_teller import ConflictTeller
 from broker.sync.conflict_watch import ConflictOptions, ConflictWatch
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from registry.conflict_store import RedisConflictStore
 from registry.ports import Locator
 
@@ -24,7 +24,7 @@ _SLOWEST = 10.0  # seconds between two looks for conflicts
 
 
 @dataclass(frozen=True, slots=True)
-class Conflicts:
+class Conflicts(Part):
     """What finds them, and shows them."""
 
     watch: ConflictWatch
@@ -51,7 +51,7 @@ class Conflicts:
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         return conflict_routes(self.service)
 
-    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+    def chores(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.watch.run()
 
     def figures(self) -> Iterable[ConflictFigures]:

@@ -20,17 +20,15 @@ from broker.console.gate import Gate
 from broker.console.live import Live
 from broker.console.lookout import Lookout
 from broker.console.registry import RegistryPage
+from broker.console.registry_edit import RegistryEditPage
 from broker.console.search import SearchPage
+from broker.console.session_cookie import SessionCookie
+from broker.console.sign_in import Offered, SignInPage
 from broker.console.signing import Signer
 from broker.console.synchronisation import SynchronisationPage, Synchronised
-from broker.federation.registry_service import RegistryService
-from broker.observability.metrics import Room
-from broker.wiring_audit import Audit
-from broker.wiring_changes import Changes
-from broker.wiring_conflicts import Conflicts
-from broker.wiring_ground import Ground
-from broker.wiring_locating import Locating
-from broker.wiring_reading import Reading
+from broker.wiring_access import Access
+from broker.wiring_ground import Part
+from broker.wiring_parts import Parts
 
 
 class Page(Protocol):
@@ -40,36 +38,25 @@ class Page(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Of the worker, what pages show. None: it has no such part."""
-
-    registry: RegistryService
-    locating: Locating | None
-    changes: Changes | None
-    conflicts: Conflicts | None
-    reading: Reading
-    audit: Audit | None
-
-
-@dataclass(frozen=True, slots=True)
-class Console:
+class Console(Part):
     frame: Frame
     live: Live
     lookout: Lookout
     pages: Sequence[Page]
+    signed_in: SessionCookie | None = None
 
     @classmethod
-    def wired(cls, ground: Ground, parts: Parts, closing: asyncio.Event) -> Console:
+    def wired(cls, parts: Parts, access: Access, closing: asyncio.Event) -> Console:
         """`closing`: set when the worker leaves, so that nothing waits for browsers."""
-        clock = ground.clock
+        ground = parts.ground
+        clock, outlooks = ground.clock, ground.sharing.outlooks
         federated = Federated(
             ground.managers,
-            ground.guard.states,
-            ground.traffic,
+            outlooks,
             None if parts.locating is None else parts.locating.service,
             None if parts.changes is None else parts.changes.watch,
         )
-        synchronised = _synchronised(ground, parts)
+        synchronised = _synchronised(parts)
         live = Live(
             clock,
             {federation.TOPIC: federated.look, synchronisation.TOPIC: synchronised.look},
@@ -82,15 +69,22 @@ class Console:
             registry.NAV,
             audit.NAV,
         )
-        frame = Frame(clock, Signer.of_secret(clock, ground.secrets[0]), navigation)
+        offered = _offered(access)
+        frame = Frame(clock, Signer.of_secret(clock, ground.secrets[0]), navigation, offered is not None)
         pages: Sequence[Page] = (
             FederationPage(frame, federated, live),
             SynchronisationPage(frame, synchronised),
             RegistryPage(frame, parts.registry),
-            *_of_persons(ground, parts, frame),
+            RegistryEditPage(frame, parts.registry),
+            SignInPage(frame, offered),
+            *_of_persons(parts, frame),
         )
         return cls(
-            frame, live, Lookout(live, ground.managers, ground.traffic, ground.guard.look, clock), pages
+            frame,
+            live,
+            Lookout(live, ground.managers, ground.traffic, ground.guard.look, outlooks.refresh, clock),
+            pages,
+            None if offered is None else offered.cookie,
         )
 
     def middleware(self) -> Middleware:
@@ -106,12 +100,19 @@ class Console:
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.lookout.run()
 
-    def figures(self) -> Iterable[Room]:
-        return ()
+
+def _offered(access: Access) -> Offered | None:
+    """What people sign in with; None where they cannot."""
+    sign_in = access.sign_in
+    if sign_in is None:
+        return None
+    secure = access.settings.base_url.startswith("https://")
+    return Offered(sign_in, SessionCookie(sign_in.sessions, secure), access.peers)
 
 
-def _of_persons(ground: Ground, parts: Parts, frame: Frame) -> Sequence[Page]:
+def _of_persons(parts: Parts, frame: Frame) -> Sequence[Page]:
     """The pages that show personal data, behind their gate."""
+    ground = parts.ground
     gate = Gate(frame, ground.rules(ground.settings.search_deadline))
     searches, histories = parts.reading.searches, parts.reading.fhir_routes.histories
     locates = None if parts.locating is None else parts.locating.locate_routes.service
@@ -124,8 +125,8 @@ def _of_persons(ground: Ground, parts: Parts, frame: Frame) -> Sequence[Page]:
     )
 
 
-def _synchronised(ground: Ground, parts: Parts) -> Synchronised:
-    changes, conflicts = parts.changes, parts.conflicts
+def _synchronised(parts: Parts) -> Synchronised:
+    ground, changes, conflicts = parts.ground, parts.changes, parts.conflicts
     return Synchronised(
         ground.managers,
         None if changes is None else changes.status,

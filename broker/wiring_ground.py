@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
@@ -34,9 +34,14 @@ from broker.locator_secret import federation_secrets, previous_secrets
 from broker.observability.metrics import Room
 from broker.observability.metrics_managers import ManagerFigures
 from broker.observability.metrics_searches import SearchFigures
+from broker.observability.outlooks import OwnOutlook
+from broker.observability.tracing import TracedManagers
 from broker.ports import Clock
 from broker.settings import PREFIX, AuthMode, Settings
 from broker.settings_sync import networks
+from broker.sync.publisher_options import PublisherFigures
+from broker.wiring_sharing import Sharing
+from broker.wiring_tracing import BROKER, Tracing, tracing
 from registry.alias_store import RedisAliasStore
 from registry.page_store import RedisCursorStore
 from registry.redis_connection import RedisClient, connect
@@ -46,14 +51,24 @@ from registry.redis_store import RedisGestionnaireStore
 _CHECK_TIMEOUT = 5.0
 
 
-class Part(Protocol):
-    """What a part of a worker serves, does in the background (each until cancelled), and shows under `/metrics`."""
+class Part:
+    """What a part of a process serves, does in the background (each until cancelled), and shows under `/metrics`."""
 
-    def routes(self) -> Iterable[web.AbstractRouteDef]: ...
+    __slots__ = ()
 
-    def background(self) -> Iterable[Coroutine[Any, Any, None]]: ...
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return ()
 
-    def figures(self) -> Iterable[Room]: ...
+    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """What each process of a broker needs."""
+        return ()
+
+    def chores(self) -> Iterable[Coroutine[Any, Any, None]]:
+        """What one of them does for all."""
+        return ()
+
+    def figures(self) -> Iterable[Room]:
+        return ()
 
 
 def federation_id(secret: bytes) -> str:
@@ -79,6 +94,9 @@ class Ground:
     manager_figures: ManagerFigures
     search_figures: SearchFigures
     traffic: Traffic
+    publishing: PublisherFigures
+    sharing: Sharing
+    tracing: Tracing | None
 
     @property
     def federation_id(self) -> str:
@@ -111,6 +129,7 @@ class Ground:
     def wired(cls, settings: Settings, redis_url: str, secret: bytes, stack: AsyncExitStack) -> Ground:
         """What is opened closes with the stack. Raises `ConfigurationError`."""
         clock, keys = SystemClock(), RedisKeys(settings.redis_prefix)
+        traces = tracing(settings, BROKER, stack)
         secrets = (secret, *previous_secrets(settings))
         present, *earlier = federation_secrets(settings, secrets)
         own_id = federation_id(present)
@@ -125,6 +144,7 @@ class Ground:
         stack.push_async_callback(client.aclose)
         figures, searches, traffic = ManagerFigures(clock), SearchFigures(), Traffic(clock)
         interval = settings.probe_interval
+        publishing = PublisherFigures()
         guard = ManagerGuard(
             client,
             managers,
@@ -135,6 +155,7 @@ class Ground:
             observe=traffic.observe,
         )
         stack.push_async_callback(guard.aclose)
+        observed = figures.observing(guard)
         return cls(
             settings=settings,
             clock=clock,
@@ -146,7 +167,7 @@ class Ground:
             guard=guard,
             federation=Federation(
                 managers=managers,
-                client=figures.observing(guard),
+                client=observed if traces is None else TracedManagers(observed),
                 aliases=RedisAliasStore(redis, keys=keys),
                 pages=PageKeeper(
                     searches.counting(RedisCursorStore(redis, keys=keys)), present, settings.page_ttl, earlier
@@ -161,6 +182,9 @@ class Ground:
             manager_figures=figures,
             search_figures=searches,
             traffic=traffic,
+            publishing=publishing,
+            sharing=Sharing(OwnOutlook(guard.states, traffic, lambda: publishing.waiting_for)),
+            tracing=traces,
         )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from broker.access.rates import Bounds, Rates
@@ -18,7 +17,7 @@ from broker.gateway.peer import Peers
 from broker.observability.metrics import Room
 from broker.observability.metrics_limits import LimitFigures
 from broker.settings import Settings
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from registry.rate_store import RedisRates
 
 _OWN_DESCRIPTORS: Final = 256
@@ -26,7 +25,7 @@ _OWN_DESCRIPTORS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Part):
     peers: Peers
     addresses: Rates
     clients: Rates
@@ -51,9 +50,6 @@ class Limits:
     def behind(self) -> Middleware:
         """Of those that find out who asks."""
         return limited_clients(self.clients)
-
-    def routes(self) -> Iterable[web.AbstractRouteDef]:
-        return ()
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.clients.run()

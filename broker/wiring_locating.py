@@ -14,24 +14,26 @@ from broker.federation.locating import LocatorGuide
 from broker.gateway.locate_routes import LocateRoutes
 from broker.gateway.locator_api import locator_routes
 from broker.observability.metrics_locator import LocatorFigures
+from broker.sync.coverage_watch import CoverageWatch
 from broker.sync.feed_events import FeedEvents
 from broker.sync.keeper import LocatorKeeper
 from broker.sync.observer import LocatorObserver
 from broker.sync.options import SyncOptions
 from broker.sync.service import LocatorService
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from registry.locator import RedisLocator
 from registry.outbox import RedisOutbox
 
 
 @dataclass(frozen=True, slots=True)
-class Locating:
+class Locating(Part):
     """The index, what feeds it, and who asks it."""
 
     guide: LocatorGuide
     keeper: LocatorKeeper
     observer: LocatorObserver
     service: LocatorService
+    coverage: CoverageWatch
     locate_routes: LocateRoutes
 
     @classmethod
@@ -61,12 +63,14 @@ class Locating:
             ),
             listener=FeedEvents(RedisOutbox(ground.redis, keys=ground.keys)).seen if settings.sync else None,
         )
+        service = LocatorService(locator, ground.managers, guide, clock)
         rules = ground.rules(settings.search_deadline)
         return cls(
             guide=guide,
             keeper=keeper,
             observer=LocatorObserver(locator, clock),
-            service=LocatorService(locator, ground.managers, guide, clock),
+            service=service,
+            coverage=CoverageWatch(service, clock),
             locate_routes=LocateRoutes(LocateService(ground.federation, guide), rules, clock),
         )
 
@@ -76,7 +80,12 @@ class Locating:
         yield from self.locate_routes.routes()
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return self.keeper.run(), self.observer.run()
+        yield self.observer.run()
+
+    def chores(self) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self.keeper.run()
+        yield self.coverage.run()
 
     def figures(self) -> Iterable[LocatorFigures]:
-        yield LocatorFigures(self.guide, lambda: (self.observer.learnt, self.observer.dropped))
+        learnt = self.observer
+        yield LocatorFigures(self.guide, lambda: (learnt.learnt, learnt.dropped), self.coverage)

@@ -17,17 +17,19 @@ from broker.federation.search import SearchService
 from broker.gateway.fhir_routes import FhirRoutes
 from broker.gateway.plan_api import plan_routes
 from broker.observability.metrics import Room
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from broker.wiring_locating import Locating
+from broker.wiring_tails import Tails
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Part):
     """What a worker searches and reads with."""
 
     searches: SearchService
     reads: ReadService
     fhir_routes: FhirRoutes
+    tails: Tails
 
     @classmethod
     def wired(
@@ -42,9 +44,10 @@ class Reading:
             )
         )
         reads = ReadService(federation)
+        tails = Tails.wired(ground, locating)
         fhir = FhirRoutes(
-            searches=searches,
-            reads=reads,
+            searches=tails.searches(searches),
+            reads=tails.reads(reads),
             histories=HistoryService(federation, reads),
             statement=lambda: federation_statement(
                 ground.managers.all(),
@@ -61,14 +64,14 @@ class Reading:
             max_count=settings.max_count,
             default_count=settings.default_count,
         )
-        return cls(searches, reads, fhir)
+        return cls(searches, reads, fhir, tails)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         yield from self.fhir_routes.routes()
         yield from plan_routes(self.searches.explain, max_count=self.fhir_routes.max_count)
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return ()
+        return self.tails.background()
 
     def figures(self) -> Iterable[Room]:
-        return ()
+        return self.tails.figures()

@@ -13,13 +13,11 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aiohttp import web
-
 from broker.errors import ConfigurationError, StoreError
 from broker.observability.metrics import Room
 from broker.observability.metrics_store import StoreFigures
 from broker.ports import Clock
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from registry.store_memory import NO_EVICTION, RedisMemory, StoreMemory
 
 _log = logging.getLogger("broker.store")
@@ -31,7 +29,7 @@ MAY_EVICT: Final = "store-may-evict"
 
 
 @dataclass(slots=True)
-class StoreWatch:
+class StoreWatch(Part):
     """`seen`: None until the store has told. `told`: what of it is in the log already."""
 
     memory: RedisMemory
@@ -79,9 +77,6 @@ class StoreWatch:
     def warnings(self) -> Sequence[str]:
         """Codes, for `/health/ready`."""
         return (MAY_EVICT,) if self.seen is not None and self.seen.may_evict else ()
-
-    def routes(self) -> Iterable[web.AbstractRouteDef]:
-        return ()
 
     def background(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.run()

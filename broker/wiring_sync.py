@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from adapters.clock import SystemClock
@@ -16,6 +16,7 @@ from adapters.manager_http import HttpManagerClient
 from adapters.redis_streams_log import LogKeys, RedisStreamsLog
 from broker.core import topics
 from broker.federation.manager_guard import ManagerGuard
+from broker.observability.tracing import TracedManagers
 from broker.ports import Clock
 from broker.settings import Settings
 from broker.sync.agent import Agent, AgentOptions
@@ -27,6 +28,7 @@ from broker.sync.agent_removed import Removed
 from broker.sync.agent_worker import AgentWorker
 from broker.sync.change_log import ChangeLog
 from broker.sync.dead_letters import DeadLetters
+from broker.wiring_tracing import AGENT, tracing
 from registry.model import Gestionnaire
 from registry.redis_connection import RedisClient, connect
 
@@ -106,6 +108,8 @@ async def running_agent(
     lanes = min(given.lanes, manager.max_connections)
     prefix, slug = settings.topic_prefix, manager.id
     watch = ManagerWatch(clock, slug)
+    stack = AsyncExitStack()
+    traces = tracing(settings, AGENT, stack)
     # No rules of where it may be: whoever starts the agent says which manager is theirs, mostly beside it.
     client = HttpManagerClient(
         clock,
@@ -122,12 +126,15 @@ async def running_agent(
         on_change=watch.changed,
     )
     removed = Removed(log, slug, prefix)
-    applier = EventApplier(slug, AgentManager(manager, guard, clock), ActorMemory(clock), removed, clock)
+    way = guard if traces is None else TracedManagers(guard)
+    applier = EventApplier(slug, AgentManager(manager, way, clock), ActorMemory(clock), removed, clock)
+    letters, topic = DeadLetters(log, slug, prefix), topics.replication(slug, prefix)
     worker = AgentWorker(
-        applier, DeadLetters(log, slug, prefix), watch, clock, topics.replication(slug, prefix), stop
+        applier, letters, watch, clock, topic, stop, tracer=None if traces is None else traces.tracer
     )
     try:
         yield Agent(log, worker, removed, clock, slug, prefix, replace(given, lanes=lanes))
     finally:
         await guard.aclose()
         await client.aclose()
+        await stack.aclose()

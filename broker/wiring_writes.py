@@ -27,7 +27,7 @@ from broker.gateway.write_routes import WriteRoutes
 from broker.observability.metrics_writes import WriteFigures
 from broker.sync.settler import Settler
 from broker.sync.written import WriteLearner
-from broker.wiring_ground import Ground
+from broker.wiring_ground import Ground, Part
 from broker.wiring_reading import Reading
 from registry.idempotency_store import RedisIdempotencyStore
 from registry.locator_model import Identifier
@@ -35,7 +35,7 @@ from registry.write_log import RedisWriteLog
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(Part):
     """What a worker writes with, and what settles the writes of which it is not known how they ended."""
 
     write_routes: WriteRoutes
@@ -86,7 +86,7 @@ class Writing:
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         return self.write_routes.routes()
 
-    def background(self) -> Iterable[Coroutine[Any, Any, None]]:
+    def chores(self) -> Iterable[Coroutine[Any, Any, None]]:
         yield self.settler.run()
 
     def figures(self) -> Iterable[WriteFigures]:

@@ -14,23 +14,23 @@ MAX_IDENTITY_SECONDS = 600
 
 ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"})
 
-_ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
+ENV_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 """Upper case on purpose: what looks otherwise is more likely the secret itself, pasted in the wrong place."""
 
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _NOT_OURS_TO_GIVE = re.compile(
     r"(accept|content|if|sec|transfer|proxy|x-request)(-.*)?|connection|cookie|date|expect|forwarded|host|keep-alive|prefer"
     r"|te|trailer|upgrade|user-agent|via|x-forwarded-(for|host|proto)"
 )
 """Headers that mean something else in a request."""
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749, appendix A.4
-_CODE = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749, appendix A.4
+CODE = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 
 _SECRETS = ("token", "password", "client_secret")
 _CERTIFICATE = ("cert_file", "key_file")
 
-_NEEDS: Mapping[AuthType, tuple[tuple[str, ...], ...]] = {
+NEEDS: Mapping[AuthType, tuple[tuple[str, ...], ...]] = {
     AuthType.NONE: (),
     AuthType.BEARER: (("token_env", "token_file"),),
     AuthType.BASIC: (("username",), ("password_env", "password_file")),
@@ -43,7 +43,7 @@ _NEEDS: Mapping[AuthType, tuple[tuple[str, ...], ...]] = {
 }
 """For each type, groups of fields of which one is needed."""
 
-_TAKES: Mapping[AuthType, frozenset[str]] = {
+TAKES: Mapping[AuthType, frozenset[str]] = {
     AuthType.NONE: frozenset(),
     AuthType.BEARER: frozenset({"token_env", "token_file", *_CERTIFICATE}),
     AuthType.BASIC: frozenset({"username", "password_env", "password_file", *_CERTIFICATE}),
@@ -100,20 +100,20 @@ def check_address(field: str, address: str) -> list[Problem]:
 
 
 def _check_auth(auth: Auth) -> Iterable[Problem]:
-    for group in _NEEDS[auth.type]:
+    for group in NEEDS[auth.type]:
         if not any(getattr(auth, name) for name in group):
             yield Problem(
                 "auth", f"{auth.type} demande {' ou '.join(group)}", f"{auth.type} needs {' or '.join(group)}"
             )
     given = [name for name in auth.__struct_fields__ if name != "type" and getattr(auth, name) is not None]
     for name in given:
-        if name not in _TAKES[auth.type]:
+        if name not in TAKES[auth.type]:
             yield Problem(f"auth.{name}", f"sans objet avec {auth.type}", f"means nothing with {auth.type}")
     for name in _SECRETS:
         if getattr(auth, f"{name}_env") is not None and getattr(auth, f"{name}_file") is not None:
             yield Problem(f"auth.{name}_file", f"exclut {name}_env", f"excludes {name}_env")
         variable = getattr(auth, f"{name}_env")
-        if variable is not None and not _ENV_NAME.fullmatch(variable):
+        if variable is not None and not ENV_NAME.fullmatch(variable):
             yield Problem(
                 f"auth.{name}_env",
                 "nom de variable d'environnement en majuscules attendu, pas le secret",
@@ -131,7 +131,7 @@ def _check_oauth2(auth: Auth) -> Iterable[Problem]:
             "auth.token_auth", f"{way} demande {' ou '.join(needed)}", f"{way} needs {' or '.join(needed)}"
         )
     yield from _check_alg("auth.assertion_alg", auth.assertion_alg)
-    if auth.scope is not None and not _SCOPE.fullmatch(auth.scope):
+    if auth.scope is not None and not SCOPE.fullmatch(auth.scope):
         yield Problem("auth.scope", "portées séparées par une espace", "scopes, one space between them")
     if auth.token_url is None:
         return
@@ -148,7 +148,7 @@ def _check_identity(identity: Identity, auth: Auth) -> Iterable[Problem]:
         yield Problem("identity.audience", "obligatoire", "required")
     yield from _check_alg("identity.alg", identity.alg)
     header = identity.header
-    if not _HEADER.fullmatch(header) or _NOT_OURS_TO_GIVE.fullmatch(header.lower()):
+    if not HEADER.fullmatch(header) or _NOT_OURS_TO_GIVE.fullmatch(header.lower()):
         yield Problem(
             "identity.header", "nom d'un en-tête libre attendu", "expected the name of a free header"
         )
@@ -158,7 +158,7 @@ def _check_identity(identity: Identity, auth: Auth) -> Iterable[Problem]:
         yield Problem(
             "identity.seconds", f"de 5 à {MAX_IDENTITY_SECONDS}", f"from 5 to {MAX_IDENTITY_SECONDS}"
         )
-    if identity.purpose is not None and not _CODE.fullmatch(identity.purpose):
+    if identity.purpose is not None and not CODE.fullmatch(identity.purpose):
         yield Problem("identity.purpose", "code v3-PurposeOfUse attendu", "expected a v3-PurposeOfUse code")
 
 

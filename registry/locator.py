@@ -103,6 +103,16 @@ class RedisLocator:
             view.coverage,
         )
 
+    async def copies(self, manager: str, circle_id: str) -> tuple[Sequence[Pointer], Mapping[str, Coverage]]:
+        view = await self._document.fresh()
+        found: dict[tuple[str, str], Pointer] = {}
+        for index in view.indexes:
+            for entry in await index.copies(manager, circle_id):
+                pointer = _pointer(index, entry)
+                found[pointer.manager, pointer.circle_id] = pointer
+        found.pop((manager, circle_id), None)
+        return tuple(found.values()), view.coverage
+
     async def _links(self, asked: Sequence[_Asked]) -> tuple[View, list[_Found]]:
         for _ in range(ATTEMPTS):
             known = await self._document.remembered()

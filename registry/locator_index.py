@@ -220,6 +220,19 @@ class GenerationIndex:
         buckets = await self._read([self.key(kind, digest) for kind, digest in wanted])
         return await self.followed(wanted, buckets)
 
+    async def copies(self, manager: str, circle_id: str) -> list[Entry]:
+        """The entries that have one of the business identifiers of a manager's circle, its own among them."""
+        number = self.generation.managers.get(manager)
+        (bucket,) = await self._read([self.key(Kind.ENTRIES, self.ring.entry(manager, circle_id))])
+        circles = {
+            digest
+            for entry in entries(bucket)
+            if (entry.manager, entry.circle_id) == (number, circle_id)
+            for digest in entry.links.circles
+        }
+        located = await self.located([(Kind.CIRCLES, digest) for digest in sorted(circles)])
+        return [entry for each in located for entry in each]
+
     async def followed(
         self, wanted: Sequence[tuple[Kind, bytes]], buckets: Sequence[bytes]
     ) -> list[tuple[Entry, ...]]:

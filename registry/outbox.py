@@ -1,9 +1,10 @@
 """`Outbox` on Redis or Valkey, one server or a cluster. What it promises is said at the port.
 
-A waiting change takes 66 bytes where ids and versions are numbers, 137 where they are UUIDs: a million that wait (at 50
-changes a second, five hours without the log) take some 70 to 140 MB. A circle that changed of late is remembered in 36
-bytes, in 90 at a manager with few such circles. Nothing is dropped where memory ends: the server must not evict keys
-(`maxmemory-policy noeviction`), and then refuses what would need more, the intent of a new write among it.
+A waiting change takes 66 bytes where ids and versions are numbers, 137 where they are UUIDs, some 60 more where it is a part
+of a trace: a million that wait (at 50 changes a second, five hours without the log) take some 70 to 200 MB. A circle that
+changed of late is remembered in 36 bytes, in 90 at a manager with few such circles. Nothing is dropped where memory ends:
+the server must not evict keys (`maxmemory-policy noeviction`), and then refuses what would need more, the intent of a new
+write among it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A change is known by (manager, id, version). Nothing here is about a person.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.core.change_event import Operation
 
@@ -20,7 +20,8 @@ Circle = tuple[str, str]
 class CircleChange:
     """A circle's new version at its home, as the write that made it or the manager's feed tells.
 
-    `version` and `at` (`meta.lastUpdated`) are the manager's own, as it wrote them; None where it gives none.
+    `version` and `at` (`meta.lastUpdated`) are the manager's own, as it wrote them; None where it gives none. `trace`: the
+    `traceparent` of what changed it, where that is known.
     """
 
     manager: str
@@ -28,6 +29,7 @@ class CircleChange:
     version: str | None
     at: str | None
     operation: Operation
+    trace: str | None = field(default=None, compare=False)
 
     @property
     def circle(self) -> Circle:

@@ -14,8 +14,8 @@ one that is no number (only sameness counts). 0: the manager gave none.
 
 from __future__ import annotations
 
-# A change has nine arguments, from `from` on: which bucket (1 for the first), field, manager, id, version, instant as text,
-# operation, instant, version as a number. `stream`, `epoch` and `bucket` are keys.
+# A change has ten arguments, from `from` on: which bucket (1 for the first), field, manager, id, version, instant as text,
+# operation, instant, version as a number, trace or ''. `stream`, `epoch` and `bucket` are keys.
 ENQUEUE_FUNCTION = """
 local OPAQUE, MOST_VERSIONS = 2 ^ 47, 8
 
@@ -92,8 +92,11 @@ local function enqueue(stream, epoch, floor, bucket, from, now)
   for _, one in ipairs(kept_versions(known, instant, version)) do packed = packed .. struct.pack('>I6', one) end
   redis.call('HSET', bucket, field, packed)
   local text = string.format('%.0f', sequence)
-  redis.call('XADD', stream, '*', 'm', ARGV[from + 2], 'i', ARGV[from + 3], 'v', stated, 't', ARGV[from + 5],
-    'o', ARGV[from + 6], 's', text)
+  local told = {'m', ARGV[from + 2], 'i', ARGV[from + 3], 'v', stated, 't', ARGV[from + 5], 'o', ARGV[from + 6], 's', text}
+  if ARGV[from + 9] ~= '' then
+    told[13], told[14] = 'c', ARGV[from + 9]
+  end
+  redis.call('XADD', stream, '*', unpack(told))
   return text
 end
 """
@@ -110,7 +113,7 @@ ENQUEUE = (
     + _NOW
     + """
 local told = {}
-for from = 2, #ARGV, 9 do
+for from = 2, #ARGV, 10 do
   local floor = 0
   if ARGV[1] ~= '' then
     redis.call('HSETNX', KEYS[3], ARGV[from + 2], ARGV[1])

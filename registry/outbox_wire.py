@@ -34,6 +34,7 @@ def change_arguments(
             change.operation.value,
             milliseconds(change.at),
             version_number(change.version),
+            change.trace or "",
         )
     return list(buckets), made
 
@@ -69,6 +70,13 @@ def waiting(now: int, entries: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[
 
 def _waiting(now: int, place: str, fields: Sequence[bytes]) -> Waiting:
     said = {name.decode(): value.decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
-    change = CircleChange(said["m"], said["i"], said["v"] or None, said["t"] or None, Operation(said["o"]))
+    change = CircleChange(
+        said["m"],
+        said["i"],
+        said["v"] or None,
+        said["t"] or None,
+        Operation(said["o"]),
+        said.get("c"),  # not of those that were put there before traces were
+    )
     age = max(0, now - int(place.partition("-")[0])) / 1000
     return Waiting(change, int(said["s"]), place, age)

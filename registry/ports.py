@@ -84,6 +84,13 @@ class Locator(Protocol):
         """Where exactly: for `$locate`, home and replicas."""
         ...
 
+    async def copies(self, manager: str, circle_id: str) -> tuple[Sequence[Pointer], Mapping[str, Coverage]]:
+        """Where else the circle of a manager's own id is held, by its business identifiers; and every manager's coverage.
+
+        Nothing where it is not known, or has no identifier.
+        """
+        ...
+
     async def learn(self, sightings: Sequence[Sighting]) -> None:
         """Add or replace circles, atomically each: what is newer stays, whatever order they come in.
 

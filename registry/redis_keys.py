@@ -175,6 +175,10 @@ class RedisKeys:
         """Number: the last fencing token given."""
         return f"{self.prefix}:{{conflicts}}:fence"
 
+    def session(self, key: str) -> str:
+        """String with expiry: a session of the console, sealed. `key`: a digest of what the browser holds."""
+        return f"{self.prefix}:session:{key}"
+
     def rate(self, client: str) -> str:
         """Number with expiry: up to when what a client asked for is paid, microseconds by the server's clock."""
         return f"{self.prefix}:rate:{client}"

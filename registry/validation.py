@@ -24,10 +24,10 @@ __all__ = ["InvalidDeclarationError", "Problem", "check", "declaration", "duplic
 MAX_TIMEOUT = 120.0
 MAX_CONNECTIONS = 1024
 
-_DEPARTMENT = re.compile(r"0[1-9]|[1-8]\d|9[0-5]|2[AB]|97[1-8]|98[4678]")
+DEPARTMENT = re.compile(r"0[1-9]|[1-8][0-9]|9[0-5]|2[AB]|97[1-8]|98[4678]")
 """INSEE department and overseas codes; 20 (old Corsica) is taken out below."""
 
-_FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
+FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
 
 
 class InvalidDeclarationError(RequestError):
@@ -186,7 +186,7 @@ def _normal(gestionnaire: Gestionnaire) -> Gestionnaire:
         gestionnaire,
         name=gestionnaire.name.strip(),
         base_url=address.rstrip("/"),
-        organization=gestionnaire.organization.upper() if gestionnaire.organization else None,
+        organization=None if gestionnaire.organization is None else gestionnaire.organization.upper(),
         territory=tuple(code.upper() for code in gestionnaire.territory),
     )
 
@@ -218,7 +218,7 @@ def _check_identity(one: Gestionnaire) -> list[Problem]:
     if one.region not in REGIONS:
         codes = ", ".join(REGIONS)
         problems.append(Problem("region", f"code TRE_R30 : {codes}", f"TRE_R30 code: {codes}"))
-    if one.organization is not None and not _FINESS.fullmatch(one.organization):
+    if one.organization is not None and not FINESS.fullmatch(one.organization):
         problems.append(Problem("organization", "FINESS de 9 caractères", "9-character FINESS"))
     return problems
 
@@ -244,5 +244,5 @@ def _check_territory(codes: Sequence[str]) -> list[Problem]:
     return [
         Problem(f"territory[{index}]", "code de département inconnu", "unknown department code")
         for index, code in enumerate(codes)
-        if code == "20" or not _DEPARTMENT.fullmatch(code)
+        if code == "20" or not DEPARTMENT.fullmatch(code)
     ]

@@ -102,7 +102,7 @@ if record then
   redis.call('ZREM', KEYS[4], intent)
 end
 local outbox = 5 + ARGV[6]
-for from = 7, #ARGV, 9 do
+for from = 7, #ARGV, 10 do
   enqueue(KEYS[outbox], KEYS[outbox + 1], 0, KEYS[outbox + 1 + ARGV[from]], from, now)
 end
 local alone = 1

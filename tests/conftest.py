@@ -18,7 +18,7 @@ from registry.redis_keys import RedisKeys
 from tests.support.kafka_server import KafkaServer, kafka_or_skip
 from tests.support.valkey import Valkey, ValkeyServer, cluster_of_one
 
-NEEDING = ("node", "guide", "kafka", "haproxy", "promtool", "browser", "systemd")
+NEEDING = ("node", "guide", "kafka", "hapi", "haproxy", "promtool", "browser", "systemd")
 """Markers of the tests that need more than the machine may have."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,7 +22,10 @@ MAX_BYTES = 262_144
 """Of a document of the issuer: hundreds of keys."""
 
 _SECONDS = 5.0  # for a whole exchange
+_REFUSALS = (400, 401)
 _AT_ONCE = 16  # exchanges; more wait their turn, within that time
+
+Answer = tuple[int, bytes]
 
 
 class IssuerError(Exception):
@@ -58,11 +61,17 @@ class IssuerHttp:
 
     async def get(self, url: str) -> bytes:
         """The body of a 200. Raises `IssuerError`."""
-        return await self._exchanged("GET", url)
+        _, body = await self._exchanged("GET", url)
+        return body
 
     async def post(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
         """The body of a 200. Raises `IssuerError`."""
-        return await self._exchanged("POST", url, form, headers)
+        _, body = await self._exchanged("POST", url, form, headers)
+        return body
+
+    async def ask(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        """Status and body of what a token endpoint answers, refusals too (RFC 6749, section 5.2). Raises `IssuerError`."""
+        return await self._exchanged("POST", url, form, headers, _REFUSALS)
 
     async def _exchanged(
         self,
@@ -70,7 +79,8 @@ class IssuerHttp:
         url: str,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+        also: Collection[int] = (),
+    ) -> Answer:
         # The boundary at which foreign errors become ours. Their texts hold URLs: only their kinds are kept.
         try:
             address = self._permitted(url)
@@ -80,7 +90,7 @@ class IssuerHttp:
                     method, address, data=form, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                return await _body(response)
+                return response.status, await _body(response, also)
         except TimeoutError:
             raise IssuerError("timeout") from None
         except aiohttp.ClientConnectorError as error:
@@ -92,13 +102,13 @@ class IssuerHttp:
         url = URL(text)
         if url.host is None or url.user is not None or not self._rules.permits_host(url.host):
             raise IssuerError("address not permitted")
-        if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.host)):
+        if url.scheme != "https" and not (url.scheme == "http" and is_this_machine(url.host)):
             raise IssuerError("not https")
         return url
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    if response.status != 200:
+async def _body(response: aiohttp.ClientResponse, also: Collection[int]) -> bytes:
+    if response.status != 200 and response.status not in also:
         response.close()
         raise IssuerError(f"status {response.status}")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -113,7 +123,8 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(parts)
 
 
-def _is_loopback(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """By its name or address, as it stands in a URL."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import Final
 
-import msgspec
-
+from adapters.access.discovery import discovered
 from adapters.access.issuer_http import IssuerError, IssuerHttp
 from adapters.access.keys import Key, KeySet, read_keys
 from broker.core.access.challenge import refused
@@ -27,28 +25,7 @@ ASK_AGAIN_SECONDS: Final = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _WAIT = 2.0  # seconds that a request waits for a fetch
 
-_ADDRESS = re.compile(r"https?://[\x21-\x7e]{1,2000}")
-
 _log = logging.getLogger("broker.access")
-
-
-class _Discovered(msgspec.Struct, frozen=True):
-    """Of OpenID Connect Discovery 1.0, section 3."""
-
-    issuer: str
-    jwks_uri: str
-
-
-class _Told(msgspec.Struct, frozen=True):
-    """What the same document says to clients; whatever of it is missing or odd, the keys are good all the same."""
-
-    token_endpoint: str | None = None
-    authorization_endpoint: str | None = None
-    introspection_endpoint: str | None = None
-    revocation_endpoint: str | None = None
-    grant_types_supported: tuple[str, ...] = ()
-    code_challenge_methods_supported: tuple[str, ...] = ()
-    token_endpoint_auth_methods_supported: tuple[str, ...] = ()
 
 
 class IssuerKeys:
@@ -143,34 +120,5 @@ class IssuerKeys:
         self._keys, self._failing, self._fetched = keys, False, self._clock.monotonic()
 
     async def _discovered(self) -> str:
-        body = await self._http.get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
-        try:
-            found = msgspec.json.decode(body, type=_Discovered)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            raise IssuerError("unreadable discovery document") from None
-        if found.issuer != self._issuer:  # section 4.3: identical, or it speaks for somebody else
-            raise IssuerError("discovery document of another issuer")
-        self.told = _told(body, found.jwks_uri)
-        return found.jwks_uri
-
-
-def _told(body: bytes, jwks_uri: str) -> IssuerTold:
-    try:
-        told = msgspec.json.decode(body, type=_Told)
-    except msgspec.ValidationError:
-        return IssuerTold(jwks_uri=jwks_uri)
-    return IssuerTold(
-        jwks_uri=jwks_uri,
-        token_endpoint=_address(told.token_endpoint),
-        authorization_endpoint=_address(told.authorization_endpoint),
-        introspection_endpoint=_address(told.introspection_endpoint),
-        revocation_endpoint=_address(told.revocation_endpoint),
-        grant_types=told.grant_types_supported,
-        challenge_methods=told.code_challenge_methods_supported,
-        client_methods=told.token_endpoint_auth_methods_supported,
-    )
-
-
-def _address(text: str | None) -> str | None:
-    """Passed on to clients: nothing but an address."""
-    return text if text is not None and _ADDRESS.fullmatch(text) else None
+        self.told = await discovered(self._http, self._issuer)
+        return self.told.jwks_uri or ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from jwt import PyJWS
@@ -20,8 +20,11 @@ from adapters.access.keys import MAX_KID
 from broker.core.access.challenge import refused
 from broker.core.access.claims import Payload
 
-_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+ACCESS: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """RFC 9068, section 2.1. A JWT that is expressly something else (a logout token, a proof) is no access token."""
+
+IDENTITY: Final = frozenset({"jwt"})
+"""Nor is one that is expressly an access token an ID token."""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -33,15 +36,22 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class SignedTokens:
-    """`algorithms`: those allowed, of `broker.core.access.algorithms`."""
+    """`algorithms`: those allowed, of `broker.core.access.algorithms`. `types`: what a token may say that it is."""
 
-    def __init__(self, keys: IssuerKeys, algorithms: AbstractSet[str]) -> None:
+    def __init__(
+        self, keys: IssuerKeys, algorithms: AbstractSet[str], types: AbstractSet[str] = ACCESS
+    ) -> None:
         self._keys = keys
+        self._types = types
         self._algorithms = algorithms
         self._jws = PyJWS(sorted(algorithms), {"enforce_minimum_key_length": True})
 
     async def payload(self, token: str) -> Payload:
-        header = _header(token)
+        return (await self.verified(token))[1]
+
+    async def verified(self, token: str) -> tuple[str, Payload]:
+        """With the algorithm of its signature. Raises `AccessError`."""
+        header = _header(token, self._types)
         if header.alg not in self._algorithms:
             raise refused("access.algorithm")
         if header.kid is not None and len(header.kid) > MAX_KID:
@@ -51,16 +61,16 @@ class SignedTokens:
             body = self._jws.decode(token, key.public, algorithms=[header.alg])
         except (PyJWTError, ValueError, TypeError):  # whatever the library says of foreign bytes
             raise refused("access.signature") from None
-        return _claims(body)
+        return header.alg, _claims(body)
 
 
-def _header(token: str) -> _Header:
+def _header(token: str, types: AbstractSet[str]) -> _Header:
     part = token.partition(".")[0]
     try:
         header = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=_Header)
     except (binascii.Error, msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise refused("access.malformed") from None
-    if bytes(header.crit) or bytes(header.b64) or (header.typ or "jwt").lower() not in _TYPES:
+    if bytes(header.crit) or bytes(header.b64) or (header.typ or "jwt").lower() not in types:
         raise refused("access.malformed")
     return header
 

@@ -48,8 +48,8 @@ class Report:
         if stored is None:
             return
         for stream, head in sorted(stored.heads.items()):
-            if stream in self.lines:
-                continue
+            if stream in self.lines or head.seq == 0:
+                continue  # looked at, or begun by a process that has written nothing yet
             if here and stream.startswith(here):
                 self.findings.append(Finding(Flaw.MISSING, stream, "", 0, 1, head.seq))
             else:

@@ -17,13 +17,13 @@ from rich.table import Table
 
 from broker.commands.api_client import DEFAULT_URL
 from broker.commands.demo_cast import CAST, FOLLOWED, REPLICATED, REVISED, TWICE
-from broker.commands.demo_check import check_everything
+from broker.commands.demo_check import check_everything, checked_for_scripts
 from broker.commands.demo_federation import Demo, running_demo
 from broker.commands.demo_held import Resource, ins_of_subject, made_public, read_held
 from broker.commands.demo_sync import sync_suggestions, working_agent
 from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
 from broker.commands.log_lines import log_to_stderr
-from broker.commands.terminal import FAILED, run, said
+from broker.commands.terminal import FAILED, as_json_line, run, said
 from broker.settings_process import LogFormat
 
 _CHECK_DEADLINE, _CHECK_PROBES = 2.0, 2.0  # seconds; shorter than the defaults, so that the check is
@@ -37,23 +37,35 @@ def demo(
     check: Annotated[
         bool, typer.Option("--check", help="Run every flux once, print a table, exit 0 or 1.")
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One line of JSON: with --check what held, else the addresses once it runs."
+        ),
+    ] = False,
 ) -> None:
     """Start several sandbox managers with made-up circles and the broker over them; Ctrl-C ends it all."""
     log_to_stderr("error", LogFormat.TEXT)  # what the managers do to the broker is shown in its answers
-    raise typer.Exit(run(_until_interrupted(_checked if check else _shown, managers, port)))
+    show = (_checked_as_json if as_json else _checked) if check else (_told_as_json if as_json else _shown)
+    # Standard output is for what is shown, and with --json for nothing else.
+    words = Console(highlight=False, stderr=as_json)
+    raise typer.Exit(run(_until_interrupted(show, managers, port, console=words, checking=check)))
 
 
 async def _until_interrupted(
-    show: Callable[[Demo, Console], Awaitable[int]], managers: int, port: int
+    show: Callable[[Demo, Console], Awaitable[int]],
+    managers: int,
+    port: int,
+    *,
+    console: Console,
+    checking: bool,
 ) -> int:
     """Ctrl-C is the way to end the demonstration, whatever it is doing: 0. A check that is cut short has failed."""
-    console = Console(highlight=False)
 
     def tell(fr: str, en: str) -> None:
         console.print(said(fr, en), style="dim")
 
     async def whole() -> int:
-        checking = show is _checked
         async with (
             running_demo(
                 managers,
@@ -83,12 +95,28 @@ async def _until_interrupted(
     try:
         return await task
     except asyncio.CancelledError:
-        return FAILED if show is _checked else 0
+        return FAILED if checking else 0
 
 
 async def _checked(running: Demo, console: Console) -> int:
     console.print(_cast(running))
     return 0 if await check_everything(running, console) else FAILED
+
+
+async def _checked_as_json(running: Demo, _console: Console) -> int:
+    document = await checked_for_scripts(running)
+    as_json_line(document)
+    return 0 if document["held"] else FAILED
+
+
+async def _told_as_json(running: Demo, _console: Console) -> int:
+    managers = [
+        {"id": one.slug, "name": one.role.name, "base_url": one.base_url, "pid": one.pid}
+        for one in running.managers
+    ]
+    as_json_line({"base_url": running.base_url, "url": running.url, "managers": managers})
+    await asyncio.Event().wait()
+    return 0
 
 
 async def _shown(running: Demo, console: Console) -> int:

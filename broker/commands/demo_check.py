@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from rich.console import Console
@@ -19,7 +20,7 @@ from broker.commands import demo_checks_write as writing
 from broker.commands.demo_federation import Demo
 from broker.commands.demo_held import read_held
 from broker.commands.demo_probe import CheckFailedError, Probe
-from broker.commands.terminal import said
+from broker.commands.terminal import progress, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +75,52 @@ CHECKS = (
 )
 
 
-async def check_everything(demo: Demo, console: Console) -> bool:
-    """Run every check, print a table, and say whether all held."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one check; `detail`: what was seen, or what was expected and was not."""
+
+    check: Check
+    held: bool
+    detail: str
+    milliseconds: float
+
+
+async def outcomes(demo: Demo) -> AsyncIterator[Outcome]:
+    """Of every check, one after the other, as they come."""
     clock = SystemClock()
-    table = Table(said("Flux", "Flux"), "", said("Détail", "Detail"), "ms")
-    failed = 0
     async with aiohttp.ClientSession(auto_decompress=False) as http:
         probe = Probe(demo, await read_held(demo), http, clock)
         for check in CHECKS:
             began = clock.monotonic()
             held, detail = await _outcome(check, probe)
-            failed += not held
-            verdict = "[green]ok[/green]" if held else "[bold red]FAILED[/bold red]"
-            milliseconds = f"{(clock.monotonic() - began) * 1000:.0f}"
-            table.add_row(said(check.fr, check.en), verdict, escape(detail), milliseconds)
+            yield Outcome(check, held, detail, (clock.monotonic() - began) * 1000)
+
+
+async def check_everything(demo: Demo, console: Console) -> bool:
+    """Run every check, print a table, and say whether all held. A bar shows how far it is, on a terminal."""
+    table = Table(said("Flux", "Flux"), "", said("Détail", "Detail"), "ms")
+    failed = 0
+    with progress() as shown:
+        bar = shown.add_task("", total=len(CHECKS))
+        async for one in outcomes(demo):
+            failed += not one.held
+            verdict = "[green]ok[/green]" if one.held else "[bold red]FAILED[/bold red]"
+            name = said(one.check.fr, one.check.en)
+            table.add_row(name, verdict, escape(one.detail), f"{one.milliseconds:.0f}")
+            shown.update(bar, advance=1, description=name)
     console.print(table)
     passed = len(CHECKS) - failed
     console.print(said(f"{passed} sur {len(CHECKS)} tiennent.", f"{passed} of {len(CHECKS)} hold."))
     return not failed
+
+
+async def checked_for_scripts(demo: Demo) -> dict[str, Any]:
+    """The same as a document: `held`, and of each check its name, `held`, `detail`, `ms`."""
+    checks = [
+        {"check": one.check.en, "held": one.held, "detail": one.detail, "ms": round(one.milliseconds, 1)}
+        async for one in outcomes(demo)
+    ]
+    return {"held": all(one["held"] for one in checks), "checks": checks}
 
 
 async def _outcome(check: Check, probe: Probe) -> tuple[bool, str]:

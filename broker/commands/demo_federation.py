@@ -98,7 +98,7 @@ async def running_demo(
         store = EmbeddedValkey(settings.data_dir)
         stack.callback(store.stop)
         redis_url = store.start()
-        started = await _start_all(stack, CAST[:managers], tell)
+        started = await _start_all(stack, CAST[:managers], listener.getsockname()[1], tell)
         broker = await stack.enter_async_context(
             running_broker(settings, redis_url=redis_url, secret=secrets.token_bytes(32), listener=listener)
         )
@@ -114,10 +114,12 @@ def _settings(port: int, directory: Path, **given: float | None) -> Settings:
     return Settings.load(port=port, data_dir=directory, auth=AuthMode.NONE, host="127.0.0.1", **given)
 
 
-async def _start_all(stack: AsyncExitStack, roles: Sequence[Role], tell: Tell) -> list[DemoManager]:
-    """The first before the others: they hold copies of what is its own."""
+async def _start_all(
+    stack: AsyncExitStack, roles: Sequence[Role], port: int, tell: Tell
+) -> list[DemoManager]:
+    """The first before the others: they hold copies of what is its own. `port`: the broker's."""
     tell(f"{len(roles)} gestionnaires démarrent.", f"{len(roles)} managers are starting.")
-    home = await _start(stack, roles[0], ())
+    home = await _start(stack, roles[0], port, ())
     copied = await _circle(home, REPLICATED)
     person = await _circle(home, TWICE)
     extra: dict[str, list[Resource]] = {role.slug: [] for role in roles}
@@ -128,18 +130,20 @@ async def _start_all(stack: AsyncExitStack, roles: Sequence[Role], tell: Tell) -
         "value": f"{second.region}-90001",
     }
     extra[second.slug] += second_circle(person, slug=home.slug, identifier=identifier)
-    others = await asyncio.gather(*(_start(stack, role, extra[role.slug]) for role in roles[1:]))
+    others = await asyncio.gather(*(_start(stack, role, port, extra[role.slug]) for role in roles[1:]))
     started = [home, *others]
     async with aiohttp.ClientSession() as http:
         await asyncio.gather(*(_revise(http, one) for one in started))
     return started
 
 
-async def _start(stack: AsyncExitStack, role: Role, extra: Sequence[Resource]) -> DemoManager:
+async def _start(stack: AsyncExitStack, role: Role, port: int, extra: Sequence[Resource]) -> DemoManager:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "broker.commands.demo_manager",
+        role.slug,  # these two are for people: `pgrep -f 'demo_manager bre 8080'` finds this one
+        str(port),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_LIMIT,

@@ -15,10 +15,10 @@ import msgspec
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from broker.commands.api_client import DEFAULT_URL, ApiClient, ApiError, language
 from broker.commands.gestionnaires_table import detail, lacks, listing
+from broker.commands.terminal import progress
 from broker.core.messages import text
 from broker.errors import ConfigurationError
 from registry import toml_file
@@ -156,12 +156,11 @@ def check(
 
 
 async def _check_each(api: ApiClient, slugs: list[str]) -> list[dict[str, Any]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     results: list[dict[str, Any]] = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("check", total=len(slugs))
+    with progress() as shown:
+        task = shown.add_task("check", total=len(slugs))
         for slug in slugs:
-            progress.update(task, description=slug)
+            shown.update(task, description=slug)
             try:
                 answer = await api.call("POST", f"{_path(slug)}/check", seconds=_CHECK_SECONDS)
                 results.append({"id": slug, "skills": answer.get("skills", {})})
@@ -169,7 +168,7 @@ async def _check_each(api: ApiClient, slugs: list[str]) -> list[dict[str, Any]]:
                 if error.status is None:
                     raise
                 results.append({"id": slug, "error": {"fr": error.fr, "en": error.en}})
-            progress.advance(task)
+            shown.advance(task)
     return results
 
 

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 from broker.commands.api_client import DEFAULT_URL, ApiClient
 from broker.commands.locator_table import generations_table, status_table
-from broker.commands.terminal import run, said
+from broker.commands.terminal import progress, run, said
 
 app = typer.Typer(no_args_is_help=True, help="The index of who holds which circle (the locator).")
 
@@ -93,9 +93,8 @@ async def _watch(
     api: ApiClient, slugs: Sequence[str], patience: float, *, filling: bool = False
 ) -> list[str]:
     """Show progress until all is complete, or nothing moved for `patience` seconds; who was not done by then."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars: dict[str, TaskID] = {slug: progress.add_task(slug, total=None) for slug in slugs}
+    with progress() as shown:
+        bars: dict[str, TaskID] = {slug: shown.add_task(slug, total=None) for slug in slugs}
         still = 0.0
         seen: list[tuple[str, str, int]] = []
         while True:
@@ -107,7 +106,7 @@ async def _watch(
                 if line is None:
                     continue  # it left the registry meanwhile
                 state, count = _place(line, filling=filling and now["rotating"])
-                progress.update(bars[slug], completed=count, total=line["total"])
+                shown.update(bars[slug], completed=count, total=line["total"])
                 if state != "complete":
                     waiting.append((slug, state, count))
             if not waiting:

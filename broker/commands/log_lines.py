@@ -20,15 +20,18 @@ import orjson
 from broker.current_request import CURRENT
 from broker.observability.log_events import FIELDS
 from broker.settings_process import LogFormat
+from broker.tracing import present
 
 _FRAMES = 5
 _SILENT = (
     "aiokafka",
-)  # what it says in an outage it says a thousand times, and below that it says keys and values
+    "opentelemetry",
+)  # what they say in an outage they say a thousand times, and below that it is keys, values and texts of others
 _QUIET = (
     "aiohttp",
     "asyncio",
     "redis",
+    "urllib3",
 )  # libraries: what they tell below a warning may hold addresses or data
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -85,6 +88,9 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     current = CURRENT.get()
     if current is not None:
         told.setdefault("request_id", current)
+    trace = present()
+    if trace is not None:
+        told.setdefault("trace_id", trace.trace_id)
     return told
 
 

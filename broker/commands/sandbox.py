@@ -13,7 +13,7 @@ import typer
 from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.seed import seed_region
-from broker.commands.terminal import FAILED, run
+from broker.commands.terminal import FAILED, as_json_line, run
 from broker.errors import BrokerError
 from registry.model import REGIONS
 
@@ -25,13 +25,16 @@ def sandbox(
         str, typer.Option(help="How many made-up circles, or a file: Bundle, JSON array or NDJSON.")
     ] = "20",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON once it serves: base_url, region, circles.")
+    ] = False,
 ) -> None:
     """Serve a Gestionnaire in a box, in memory, until Ctrl-C."""
     if region not in REGIONS:
         raise typer.BadParameter(f"unknown region {region}", param_hint="--region")
     try:
         resources = _resources(seed, region)
-        run(_serve(resources, region=region, host=host, port=port))
+        run(_serve(resources, region=region, host=host, port=port, as_json=as_json))
     except (OSError, BrokerError, ValueError) as error:
         typer.echo(f"cds-broker sandbox: {_reason(error)}", err=True)
         raise typer.Exit(FAILED) from None
@@ -58,16 +61,21 @@ def _resources(seed: str, region: str) -> list[dict[str, Any]]:
     return read_seed(Path(seed).read_bytes())
 
 
-async def _serve(resources: list[dict[str, Any]], *, region: str, host: str, port: int) -> None:
+async def _serve(
+    resources: list[dict[str, Any]], *, region: str, host: str, port: int, as_json: bool
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with running_sandbox(resources, host=host, port=port) as box:
         circles = len(box.store.live("CareTeam"))
-        typer.echo(
-            f"Sandbox Gestionnaire, {REGIONS[region]}: {box.base_url} ({circles} circles). Ctrl-C stops it."
-        )
+        if as_json:
+            as_json_line({"base_url": box.base_url, "region": region, "circles": circles})
+        else:
+            typer.echo(
+                f"Sandbox Gestionnaire, {REGIONS[region]}: {box.base_url} ({circles} circles). Ctrl-C stops it."
+            )
         await stop.wait()
 
 

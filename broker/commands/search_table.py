@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from broker.commands.api_client import language
 from broker.commands.terminal import said
@@ -23,7 +23,7 @@ def searchset_table(bundle: Mapping[str, Any]) -> Table:
         if entry.get("search", {}).get("mode") == "match" and "resource" in entry
     ]
     table = Table(
-        "Id",
+        Column("Id", overflow="fold"),  # what is cut off cannot be copied
         said("Nom", "Name"),
         said("État", "Status"),
         said("Région", "Region"),
@@ -72,7 +72,7 @@ def explained_plan(plan: Mapping[str, Any]) -> Table:
     """One line for each manager: asked or not, why, and what the broker does in its place."""
     ignored = ", ".join(plan["ignored"])
     table = Table(
-        "Id",
+        Column("Id", overflow="fold"),  # what is cut off cannot be copied
         said("Nom", "Name"),
         said("Interrogé", "Asked"),
         said("Pourquoi", "Why"),

@@ -10,12 +10,14 @@ import typer
 from adapters.clock import SystemClock
 from adapters.embedded_valkey import EmbeddedValkey
 from broker.commands.log_lines import log_to_stderr
+from broker.commands.start import Start
 from broker.commands.supervisor import Supervisor, held_address
 from broker.commands.terminal import run
-from broker.commands.worker import Start, work
 from broker.locator_secret import locator_secret
 from broker.settings import Settings
+from broker.settings_process import Background
 from broker.settings_serving import check_access
+from broker.wiring_tracing import check_tracing
 
 
 def settings_help() -> str:
@@ -51,6 +53,7 @@ def serve(
 def served(settings: Settings) -> int:
     """Serve until stopped; the exit code. Raises `ConfigurationError`, `StoreError`."""
     check_access(settings)
+    check_tracing(settings)
     log_to_stderr(settings.log_level, settings.log_format)
     secret = locator_secret(settings)
     if settings.redis_url is not None:
@@ -63,7 +66,9 @@ def served(settings: Settings) -> int:
 
 
 def _run(start: Start) -> int:
-    if start.settings.workers == 1:
+    if start.settings.workers == 1 and start.settings.background is Background.WORKER:
+        from broker.commands.worker import work
+
         run(work(start))
         return 0
     with held_address(start.settings) as held:

@@ -1,8 +1,10 @@
-"""Several workers on one port: started, watched, told what is told to their parent, and ended together.
+"""The processes of a broker: started, watched, told what is told to their parent, and ended together.
 
-Each worker listens for itself with SO_REUSEPORT and the kernel spreads the connections. The parent only holds the
-address, bound but not listening, so that a port chosen by the system stays theirs. One that ends unasked is started
-again, later each time that it ends soon. One that ends over its configuration ends them all: the next would too.
+`CDS_WORKERS` of them serve. Each listens for itself with SO_REUSEPORT and the kernel spreads the connections; the parent
+only holds the address, bound but not listening, so that a port chosen by the system stays theirs. One more does in the
+background what is done once for all of them: it begins when the first serves, and ends when the last has ended. One that
+ends unasked is started again, later each time that it ends soon. One that ends over its configuration ends them all: the
+next would too.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Iterable
 from multiprocessing.context import SpawnProcess
 
+from broker.commands.colleagues import Colleagues
+from broker.commands.start import HEARD, Duty, Start, begin
 from broker.commands.terminal import WRONG_USE, cannot_listen
-from broker.commands.worker import Start, worker_process
 from broker.ports import Clock
 from broker.settings import Settings
 
@@ -42,13 +46,14 @@ def held_address(settings: Settings) -> socket.socket:
 
 
 class Supervisor:
-    """`await Supervisor(start, clock).run()` returns an exit code once every worker has ended."""
+    """`await Supervisor(start, clock).run()` returns an exit code once every process has ended."""
 
     def __init__(self, start: Start, clock: Clock) -> None:
         self._start = start
         self._clock = clock
         self._context = multiprocessing.get_context("spawn")
-        self._running: dict[int, SpawnProcess] = {}
+        self._running: dict[str, tuple[Duty, SpawnProcess]] = {}
+        self._colleagues = Colleagues(clock)
         self._stopping = asyncio.Event()
         self._how = signal.SIGTERM
         self._exit_code = 0
@@ -57,26 +62,30 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._told_to_end, name)
-        loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._tell, Duty.SERVE, signal.SIGHUP)
         async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._colleagues.run())
             keepers = [
-                tasks.create_task(self._keep(number)) for number in range(self._start.settings.workers)
+                tasks.create_task(self._keep(f"worker {number}", Duty.SERVE, tasks))
+                for number in range(self._start.settings.workers)
             ]
+            keepers.append(tasks.create_task(self._keep_background(tasks)))
             await self._stopping.wait()
             for keeper in keepers:
                 keeper.cancel()
-        await self._end()
+            await self._end()
+            looking.cancel()
         return self._exit_code
 
-    async def _keep(self, number: int) -> None:
-        """Keep worker `number` running until cancelled."""
+    async def _keep_background(self, tasks: asyncio.TaskGroup) -> None:
+        await self._colleagues.ready.wait()
+        await self._keep("background", Duty.CHORES, tasks)
+
+    async def _keep(self, name: str, duty: Duty, tasks: asyncio.TaskGroup) -> None:
+        """Keep one running until cancelled."""
         pause = _FIRST_PAUSE
         while True:
-            process = self._context.Process(
-                target=worker_process, args=(self._start,), name=f"cds-broker worker {number}"
-            )
-            process.start()
-            self._running[number] = process
+            process = self._begun(name, duty, tasks)
             began = self._clock.monotonic()
             await _ended(process)
             process.join()
@@ -86,35 +95,56 @@ class Supervisor:
                 return
             if self._clock.monotonic() - began > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE
-            _log.warning(
-                "worker %d ended (exit code %s); started again in %.1f s", number, process.exitcode, pause
-            )
+            _log.warning("%s ended (exit code %s); started again in %.1f s", name, process.exitcode, pause)
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _begun(self, name: str, duty: Duty, tasks: asyncio.TaskGroup) -> SpawnProcess:
+        ours, theirs = socket.socketpair()
+        process = self._context.Process(
+            target=begin, args=(duty, self._start, theirs), name=f"cds-broker {name}"
+        )
+        # A signal would end it, with a traceback or without, before it can hear it: until then it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        theirs.close()
+        tasks.create_task(self._colleagues.follow(name.replace(" ", "-"), ours))
+        self._running[name] = (duty, process)
+        return process
 
     def _told_to_end(self, how: signal.Signals) -> None:
         """The first time by draining, where that is what `how` asks of a worker; the second time without."""
         if self._stopping.is_set():
-            self._tell(signal.SIGINT)
+            self._tell(Duty.SERVE, signal.SIGINT)
         self._how = how
         self._stopping.set()
 
-    def _tell(self, what: signal.Signals) -> None:
-        for process in self._running.values():
+    def _of(self, duty: Duty) -> Iterable[SpawnProcess]:
+        return [process for one, process in self._running.values() if one is duty]
+
+    def _tell(self, duty: Duty, what: signal.Signals) -> None:
+        for process in self._of(duty):
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, what)
 
     async def _end(self) -> None:
-        """Ask every worker to drain; kill those that do not end."""
-        self._tell(self._how)
-        patience = _DRAIN_SECONDS + self._start.settings.drain
+        """Those that serve, then what they left to be done."""
+        await self._end_all(Duty.SERVE, _DRAIN_SECONDS + self._start.settings.drain)
+        await self._end_all(Duty.CHORES, _DRAIN_SECONDS)
+
+    async def _end_all(self, duty: Duty, patience: float) -> None:
+        """Ask each to drain; kill those that do not end."""
+        self._tell(duty, self._how)
         try:
             async with asyncio.timeout(patience):
-                await asyncio.gather(*map(_ended, self._running.values()))
+                await asyncio.gather(*map(_ended, self._of(duty)))
         except TimeoutError:
-            _log.warning("workers that did not end in %.0f s are killed", patience)
-            self._tell(signal.SIGKILL)
-        for process in self._running.values():
+            _log.warning("what did not end in %.0f s is killed", patience)
+            self._tell(duty, signal.SIGKILL)
+        for process in self._of(duty):
             process.join()
 
 

@@ -9,16 +9,15 @@ from urllib.parse import quote
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 from broker.commands.api_client import DEFAULT_URL, ApiClient
 from broker.commands.sync_status import bootstraps_table
-from broker.commands.terminal import run, said
+from broker.commands.terminal import progress, run, said
 
 STATUS = "/registry/synchronisation"
 
 _LOOK = 0.5
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def bootstrap(
@@ -61,7 +60,7 @@ def bootstrap(
 
 async def _watched(api: ApiClient, slug: str, patience: float) -> tuple[list[Any], list[str]]:
     """Show progress until all is sent, or nothing moved for `patience` seconds; and who was not done by then."""
-    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
+    with progress() as shown:
         bars: dict[str, TaskID] = {}
         still, seen = 0.0, None
         while True:
@@ -70,8 +69,8 @@ async def _watched(api: ApiClient, slug: str, patience: float) -> tuple[list[Any
             for one in found:
                 name = f"{one['subscription']} · {one['manager']}"
                 if name not in bars:
-                    bars[name] = progress.add_task(name, total=None)
-                progress.update(bars[name], completed=one["read"], total=one["total"])
+                    bars[name] = shown.add_task(name, total=None)
+                shown.update(bars[name], completed=one["read"], total=one["total"])
             late = sorted({one["manager"] for one in found if one["state"] != "done"})
             if not late:
                 return found, []

@@ -9,11 +9,10 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from broker.commands.sync_log import AsJson, Config, Json, Slug, subscribers, with_log
-from broker.commands.terminal import FAILED, complain, said
+from broker.commands.terminal import FAILED, complain, progress, said
 from broker.sync.change_log import ChangeLog
 from broker.sync.dead_letters import DeadLetter, DeadLetters, Reason
 
@@ -84,15 +83,13 @@ def replay(
     """
 
     async def work(log: ChangeLog, prefix: str) -> tuple[int, list[str]]:
-        done, chosen, columns = 0, [], (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(
-            *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True
-        ) as progress:
+        done, chosen = 0, []
+        with progress() as shown:
             for slug in await subscribers(log, prefix, gestionnaire, dead=True):
                 letters = DeadLetters(log, slug, prefix)
                 mine = _chosen(await letters.all(), ids)
-                bar = progress.add_task(slug, total=len(mine))
-                done += await letters.replay(mine, lambda _, bar=bar: progress.advance(bar))  # type: ignore[misc]  # a default binds it
+                bar = shown.add_task(slug, total=len(mine))
+                done += await letters.replay(mine, lambda _, bar=bar: shown.advance(bar))  # type: ignore[misc]  # a default binds it
                 chosen += [one.id for one in mine if one.replayable]
         return done, _missing(ids, chosen)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 import typer
 
 from broker.commands.api_client import ApiError, language
 from broker.core.messages import MESSAGES, text
 from broker.errors import BrokerError, ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -36,6 +41,29 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def progress() -> Progress:
+    """Bars for long work, on standard error, and only where that is a terminal: elsewhere nothing is written."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def as_json_line(document: object) -> None:
+    """One line on standard output, at once: whoever started this waits for it."""
+    sys.stdout.write(orjson.dumps(document).decode() + "\n")
+    sys.stdout.flush()
 
 
 def explained(error: BrokerError | ApiError) -> str:

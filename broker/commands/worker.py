@@ -1,4 +1,4 @@
-"""One process that serves: from settings to a drained end.
+"""One process of a broker: from settings to a drained end.
 
 SIGTERM and SIGINT let running requests finish. Before that, SIGTERM has the worker say for `CDS_DRAIN` seconds that it is
 not ready, while it answers as ever; a second one, and SIGINT, wait for nobody who may still come. SIGHUP reads the files of
@@ -12,31 +12,24 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-import sys
+import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from broker.commands.garbage import settle
-from broker.commands.log_lines import log_to_stderr, loop_errors_as_lines
-from broker.commands.terminal import cannot_listen, complain, exit_code, explained, run
+from broker.commands.log_lines import loop_errors_as_lines
+from broker.commands.start import HEARD, Start
+from broker.commands.terminal import cannot_listen, explained
 from broker.errors import BrokerError
-from broker.settings import Settings
-from broker.wiring import RunningBroker, listening_socket, running_broker
+from broker.wiring import RunningBroker, listening_socket, running_background, running_broker
 
 _log = logging.getLogger("broker")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Start:
-    """What a worker is given. `redis_url` is that of the given or of the embedded server."""
+async def work(start: Start, beside: socket.socket | None = None) -> None:
+    """Serve until told to stop. Raises `ConfigurationError`, `StoreError` where it cannot start.
 
-    settings: Settings
-    redis_url: str = field(repr=False)
-    secret: bytes = field(repr=False)
-
-
-async def work(start: Start) -> None:
-    """Serve until told to stop. Raises `ConfigurationError`, `StoreError` where it cannot start."""
+    `beside`: as one of several processes, the way to the others.
+    """
     loop = asyncio.get_running_loop()
     loop_errors_as_lines(loop)
     leave, stop, reread = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -47,15 +40,14 @@ async def work(start: Start) -> None:
     loop.add_signal_handler(signal.SIGTERM, terminated)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reread.set)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        loop.add_reader(parent.sentinel, stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+    _end_with_parent(stop)
     try:
-        listener = listening_socket(start.settings)
+        listener = listening_socket(start.settings, shared=beside is not None)
     except OSError as error:
         raise cannot_listen(start.settings.host, start.settings.port, error) from error
     async with running_broker(
-        start.settings, redis_url=start.redis_url, secret=start.secret, listener=listener
+        start.settings, redis_url=start.redis_url, secret=start.secret, listener=listener, beside=beside
     ) as broker:
         settle()
         _log.info("serving %s", broker.base_url)
@@ -69,6 +61,34 @@ async def work(start: Start) -> None:
                     await stop.wait()
         _log.info("stopping: running requests are finished first")
         rereading.cancel()
+
+
+async def work_in_background(start: Start, beside: socket.socket) -> None:
+    """Do what is done once for those that serve, until told to stop. Raises as `work` does."""
+    loop = asyncio.get_running_loop()
+    loop_errors_as_lines(loop)
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _nothing_to_read)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+    _end_with_parent(stop)
+    async with running_background(
+        start.settings, redis_url=start.redis_url, secret=start.secret, beside=beside
+    ):
+        settle()
+        _log.info("working in the background")
+        await stop.wait()
+
+
+def _end_with_parent(stop: asyncio.Event) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
+
+
+def _nothing_to_read() -> None:
+    """What a file of managers says comes by the store."""
 
 
 async def _either(*events: asyncio.Event) -> None:
@@ -91,13 +111,3 @@ async def _reread_when_told(broker: RunningBroker, reread: asyncio.Event) -> Non
                 await load()
             except BrokerError as error:
                 _log.error("the %s was not taken over: %s", what, explained(error))  # no traceback
-
-
-def worker_process(start: Start) -> None:
-    """The whole life of a worker in a process of its own. Exits 0, 1 or 2 as the command line does."""
-    log_to_stderr(start.settings.log_level, start.settings.log_format)
-    try:
-        run(work(start))
-    except BrokerError as error:
-        complain(explained(error))
-        sys.exit(exit_code(error))

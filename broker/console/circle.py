@@ -16,6 +16,7 @@ from broker.console.gate import Gate
 from broker.console.purpose import Purpose
 from broker.console.resource_words import items, part, words
 from broker.console.search import known
+from broker.console.search import names as manager_names
 from broker.console.search_form import INCLUDES
 from broker.console.search_view import Circle, Results, included_in, issues, results
 from broker.console.shown_dates import shown_date, shown_period
@@ -76,6 +77,7 @@ class CirclePage:
             versions=listed,
             issues=_issues(bundle),
             holdings=await self._held(now, listed, context),
+            managers=manager_names(self.searches.federation),
             next=_token(bundle, "next"),
             first=_token(bundle, "first") if token else None,
             day=partial(shown_date, language=context.language),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from broker.console.frame import Frame, language_of_request, request_id
-from broker.core.media_type import weighted
+from broker.console.frame import HEADERS, Frame, language_of_request, request_id
+from broker.console.navigation import is_navigation, takes_html
+from broker.core.access.sign_in import CALLBACK, SIGN_IN, page_of
 from broker.core.messages import MESSAGES, text
 from broker.core.outcome import status_of
 from broker.errors import BrokerError, RequestError
 from broker.gateway.fhir_request import REASON
+from broker.gateway.permission import is_public
 from broker.gateway.problem import problem_response
 
 _log = logging.getLogger("broker.console")
@@ -47,8 +50,11 @@ def console_errors(frame: Frame) -> Middleware:
 
 
 def error_page(frame: Frame, request: web.Request, error: BrokerError) -> web.Response:
-    """Every refusal to a browser comes through here: where a 401 could lead to signing in, once there is such a thing."""
+    """Every refusal to a browser comes through here."""
     request[REASON] = error.key
+    led = _sign_in(request, error) if frame.sign_in else None
+    if led is not None:
+        return led
     if not takes_html(request):
         return problem_response(error)
     status = status_of(error)
@@ -59,6 +65,7 @@ def error_page(frame: Frame, request: web.Request, error: BrokerError) -> web.Re
         code=status,
         said=said(request, error),
         number=request_id(request),
+        again=frame.sign_in and (status == 401 or request.path == CALLBACK),
     )
     if error.challenge is not None:
         page.headers["WWW-Authenticate"] = error.challenge
@@ -73,7 +80,11 @@ def said(request: web.Request, error: BrokerError) -> str:
     return text(key, language_of_request(request), **error.params)
 
 
-def takes_html(request: web.Request) -> bool:
-    """As browsers say; whoever takes anything gets the document that machines read."""
-    accepted = weighted(request.headers.get("Accept", ""))
-    return any(item.value == "text/html" and item.quality > 0 for item in accepted)
+def _sign_in(request: web.Request, error: BrokerError) -> web.Response | None:
+    """To where people sign in, for whoever goes to a page and shows nothing of who they are; what they do show and is
+    refused, another sign-in would not mend. What a page asks for by itself, and a form, is answered 401."""
+    unknown = status_of(error) == 401 and "Authorization" not in request.headers
+    if not unknown or request.method == "POST" or not is_navigation(request) or is_public(request):
+        return None
+    wanted = quote(page_of(request.path), safe="/")
+    return web.Response(status=302, headers={**HEADERS, "Location": f"{SIGN_IN}?next={wanted}"})

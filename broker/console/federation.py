@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +17,13 @@ from broker.console.federation_view import (
     spark,
     state_of,
     tiles,
+    worst_first,
 )
 from broker.console.frame import Frame, NavItem
 from broker.console.live import Line, Live
 from broker.errors import StoreError
 from broker.federation.manager_guard import ManagerHealth
-from broker.federation.traffic import Traffic
+from broker.observability.outlooks import Outlooks
 from broker.ports import Managers
 from broker.sync.service import LocatorService, ManagerInLocator
 from broker.sync.watch import SyncWatch
@@ -37,8 +38,7 @@ class Federated:
     """What is known of managers. `locator`, `watch`: None where there is no index, no synchronisation."""
 
     managers: Managers
-    health: Callable[[], Mapping[str, ManagerHealth]]
-    traffic: Traffic
+    outlooks: Outlooks
     locator: LocatorService | None
     watch: SyncWatch | None
 
@@ -49,7 +49,7 @@ class Federated:
         return {one.id: one for one in (await self.locator.status()).managers}
 
     def lines(self, index: Mapping[str, ManagerInLocator]) -> list[ManagerLine]:
-        health = self.health()
+        health = self.outlooks.health()
         return [self._line(one, health.get(one.gestionnaire.id), index) for one in self.managers.all()]
 
     def look(self) -> Mapping[str, Line]:
@@ -69,20 +69,20 @@ class Federated:
     def _line(
         self, one: Registered, health: ManagerHealth | None, index: Mapping[str, ManagerInLocator]
     ) -> ManagerLine:
-        manager, watch = one.gestionnaire, self.watch
+        manager, watch, traffic = one.gestionnaire, self.watch, self.outlooks.traffic()
         slug = manager.id
-        recent = self.traffic.recent(slug)
+        recent = traffic.recent(slug)
         return ManagerLine(
             slug=slug,
             name=manager.name,
             region=manager.region,
-            state=state_of(one, health, self.traffic.of(slug), recent),
+            state=state_of(one, health, traffic.of(slug), recent),
             health=health,
             recent=recent,
             index=index.get(slug),
             backlog=None if watch is None else watch.backlogs.get(slug),
             letters=None if watch is None else watch.letters.get(slug),
-            spark=spark(self.traffic.line(slug)),
+            spark=spark(traffic.line(slug)),
         )
 
 
@@ -97,6 +97,7 @@ class FederationPage:
 
     async def _show(self, request: web.Request) -> web.Response:
         self.live.look()
+        await self.federated.outlooks.refresh()
         try:
             index, out = await self.federated.index(), False
         except StoreError:
@@ -105,7 +106,7 @@ class FederationPage:
         return self.frame.render(
             request,
             "federation.html",
-            lines=lines,
+            lines=worst_first(lines),
             tiles=tiles(lines),
             counts=by_state(lines),
             states=tuple(State),

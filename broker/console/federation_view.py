@@ -119,6 +119,12 @@ def tiles(lines: Iterable[ManagerLine]) -> tuple[Tile, ...]:
     return tuple(found)
 
 
+def worst_first(lines: Iterable[ManagerLine]) -> Sequence[ManagerLine]:
+    """By state, and as they were within one."""
+    order = list(State)
+    return sorted(lines, key=lambda one: order.index(one.state))
+
+
 def by_state(lines: Iterable[ManagerLine]) -> Mapping[State, int]:
     counted = dict.fromkeys(State, 0)
     for line in lines:

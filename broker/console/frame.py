@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from broker.console.assets import Assets
 from broker.console.formats import Formats
+from broker.console.session_cookie import BY_SESSION
 from broker.console.signing import Signer
 from broker.console.texts import text
 from broker.core.access.policy import POLICY, check
@@ -95,11 +96,12 @@ def environment() -> Environment:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`navigation`: in its order."""
+    """`navigation`: in its order. `sign_in`: whether people can."""
 
     clock: Clock
     signer: Signer
     navigation: Sequence[NavItem]
+    sign_in: bool = False
     assets: Assets = field(default_factory=Assets.read)
     templates: Environment = field(default_factory=environment)
 
@@ -107,10 +109,18 @@ class Frame:
         return [*self.assets.routes(), web.post("/console/preferences", self._prefer)]
 
     def render(
-        self, request: web.Request, template: str, /, *, status: int = 200, **values: Any
+        self,
+        request: web.Request,
+        template: str,
+        /,
+        *,
+        status: int = 200,
+        principal: Principal | None = None,
+        **values: Any,
     ) -> web.Response:
-        """A page. In it, beside `values`: `t`, `language`, `theme`, `csrf`, `here`, `may`, `f` (see `Formats`)."""
-        language, principal = language_of_request(request), request.get(PRINCIPAL, ANONYMOUS)
+        """A page. In it, beside `values`: `t`, `language`, `theme`, `csrf`, `here`, `may`, `f` (see `Formats`).
+        `principal`: for whom, where that is not who asked."""
+        language, principal = language_of_request(request), principal or request.get(PRINCIPAL, ANONYMOUS)
         theme = request.cookies.get(THEME, "auto")
         visit = self._visit(request)
         flash = self._flash(request, language)
@@ -127,6 +137,9 @@ class Frame:
             navigation=[one for one in self.navigation if may(principal, "GET", one.path)],
             asset=self.assets.url,
             client=principal.client,
+            person=_name(principal),
+            session=principal is not ANONYMOUS and request.get(BY_SESSION, False),
+            sign_in=self.sign_in,
             local=principal.method is Method.NONE,
             known=principal is not ANONYMOUS,
             flash=flash,
@@ -169,16 +182,24 @@ class Frame:
         return response
 
     def keep(
-        self, request: web.Request, response: web.Response, name: str, value: str, *, seconds: int | None
+        self,
+        request: web.Request,
+        response: web.Response,
+        name: str,
+        value: str,
+        *,
+        seconds: int | None,
+        samesite: Literal["Strict", "Lax"] = "Strict",
     ) -> None:
-        """A cookie that scripts do not see and other sites do not send. `seconds`: None for this visit."""
+        """A cookie that scripts do not see and other sites do not send. `seconds`: None for this visit. `Lax`: it comes
+        along where another site leads here, as the issuer does with those who sign in."""
         response.set_cookie(
             name,
             value,
             max_age=seconds,
             path=HOME,
             httponly=True,
-            samesite="Strict",
+            samesite=samesite,
             secure=request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https",
         )
 
@@ -190,7 +211,7 @@ class Frame:
         response = self.done(request, back if ours and back.isprintable() and back.isascii() else HOME)
         for name, cookie, allowed in (("language", LANGUAGE, LANGUAGES), ("theme", THEME, THEMES)):
             if fields.get(name) in allowed:
-                self.keep(request, response, cookie, fields[name], seconds=_YEAR)
+                self.keep(request, response, cookie, fields[name], seconds=_YEAR, samesite="Lax")
         return response
 
     def _visit(self, request: web.Request) -> str:
@@ -210,6 +231,12 @@ class Frame:
             return None
         told = msgspec.json.decode(content, type=_Told)
         return Flash(text(told.key, language, **told.params))
+
+
+def _name(principal: Principal) -> str | None:
+    """Of the person, as they are shown to themselves."""
+    user = principal.user
+    return None if user is None else user.name or user.identifier or user.subject
 
 
 def language_of_request(request: web.Request) -> Language:

@@ -28,7 +28,7 @@ LONGEST: Final = 900.0
 PATIENCE: Final = 30.0
 """Seconds for which somebody who asked for a page counts as looking on."""
 MOST: Final = 16
-"""Streams of one client."""
+"""Streams of one caller: a client, or a person behind it."""
 
 Line = Mapping[str, str | int | float | None]
 Look = Callable[[], Mapping[str, Line]]
@@ -37,7 +37,7 @@ Look = Callable[[], Mapping[str, Line]]
 
 @dataclass(slots=True)
 class Live:
-    """`topics`: what is followed. `streams`: how many each client has open. `looked`: when a page was last asked for that is
+    """`topics`: what is followed. `streams`: how many each caller has open. `looked`: when a page was last asked for that is
     followed (monotonic): with several workers its stream may be another's."""
 
     clock: Clock
@@ -64,19 +64,19 @@ class Live:
         yield web.get("/console/events", self._follow)
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
-        client = request[PRINCIPAL].client
-        if self.streams[client] >= MOST:
+        caller = request[PRINCIPAL].caller
+        if self.streams[caller] >= MOST:
             raise LimitError("console.streams", limit=MOST, retry_after=5)
-        self.streams[client] += 1
+        self.streams[caller] += 1
         try:
             response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
             response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
             await response.prepare(request)
             await self._tell(response)
         finally:
-            self.streams[client] -= 1
-            if not self.streams[client]:
-                del self.streams[client]
+            self.streams[caller] -= 1
+            if not self.streams[caller]:
+                del self.streams[caller]
         return response
 
     async def _tell(self, response: web.StreamResponse) -> None:

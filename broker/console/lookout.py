@@ -25,12 +25,13 @@ _DOUBTFUL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lookout:
-    """`look`: at one manager; it raises nothing of a manager's."""
+    """`look`: at one manager; it raises nothing of a manager's. `refresh`: what is known is brought up to date."""
 
     live: Live
     managers: Managers
     traffic: Traffic
     look: Callable[[Registered], Awaitable[None]]
+    refresh: Callable[[], Awaitable[None]]
     clock: Clock
 
     async def run(self) -> None:
@@ -42,6 +43,8 @@ class Lookout:
                 await self.clock.sleep(_EVERY)
                 self.traffic.keep({one.gestionnaire.id for one in self.managers.all()})
                 under_way = {slug: task for slug, task in under_way.items() if not task.done()}
+                if self.live.watched:
+                    await self.refresh()
                 for one in self.managers.all() if self.live.watched else ():
                     slug = one.gestionnaire.id
                     if slug not in under_way and self._is_due(one, asked.get(slug)):

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from broker.console.errors import said
 from broker.console.frame import Frame, NavItem, language_of_request
-from broker.console.registry_view import AUTHS, HINTED, Wrong, declared, line, wrongs
+from broker.console.registry_form import AUTHS, HINTED, METHODS, Wrong, declared, wrongs
+from broker.console.registry_view import line
 from broker.core.outcome import status_of
 from broker.errors import ManagerError, RequestError
 from broker.federation.registry_service import RegistryService
@@ -19,6 +20,8 @@ from registry.validation import InvalidDeclarationError
 
 PATH: Final = "/console/registry"
 NAV: Final = NavItem("registry.title", PATH)
+_AT: Final = {"registry.exists": "id", "registry.same-address": "base_url"}
+"""Refusals that concern a field of the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class RegistryPage:
             found = wrongs(error, language_of_request(request))
             return await self._page(request, fields, found, status=status_of(error))
         except RequestError as error:
-            found = [Wrong("id" if error.key == "registry.exists" else "", said(request, error))]
+            found = [Wrong(_AT.get(error.key, ""), said(request, error))]
             return await self._page(request, fields, found, status=status_of(error))
         return self.frame.done(request, PATH, "registry.done.added", slug=registered.gestionnaire.id)
 
@@ -103,8 +106,10 @@ class RegistryPage:
             lines=[line(one, language) for one in await self.service.list()],
             regions=REGIONS,
             auths=AUTHS,
+            methods=METHODS,
             hinted=HINTED,
             values=values or {},
             wrong=wrong,
+            theirs={},
             problem=problem,
         )

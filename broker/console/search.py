@@ -91,6 +91,7 @@ class SearchPage:
             day=partial(shown_date, language=language),
             period=partial(shown_period, language=language),
             told=partial(told, language=language),
+            names=names(self.searches.federation),
             **values,
         )
 
@@ -103,6 +104,11 @@ def known(federation: Federation, context: RequestContext) -> Known:
         today=context.clock.now().date(),
         language=context.language,
     )
+
+
+def names(federation: Federation) -> Mapping[str, str]:
+    """Of managers, by slug."""
+    return {one.gestionnaire.id: one.gestionnaire.name for one in federation.managers.all()}
 
 
 def waited(context: RequestContext) -> dict[str, Waited]:

@@ -96,12 +96,12 @@ _REST_DOCUMENTATION: Final = (
         "Une réponse partielle le dit : un OperationOutcome (search.mode = outcome) nomme chaque "
         "gestionnaire interrogé qui n'a pas répondu en entier. Paramètres de résultat : _sort, _count, "
         "_elements, _summary, _total, _format. Critères chaînés : ceux du guide. Préférences : handling, "
-        "partial, wait."
+        "partial, wait, replica."
     ),
     (
         "A partial answer says so: an OperationOutcome (search.mode = outcome) names each manager that was "
         "asked and did not answer in full. Result parameters: _sort, _count, _elements, _summary, _total, "
-        "_format. Chained criteria: the guide's. Preferences: handling, partial, wait."
+        "_format. Chained criteria: the guide's. Preferences: handling, partial, wait, replica."
     ),
 )
 

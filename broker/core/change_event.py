@@ -17,6 +17,8 @@ circle's public id, so that the events of one circle stay in order. Neither key 
     content-type    application/fhir+json    absent on a tombstone
     ce_reason       not-selected             on a replication topic: the circle lives on, and the manager's Subscriptions
                                              select it no longer, so that for this manager it is deleted
+    ce_traceparent  00-0af7…-b7ad…-01        where it is a part of a trace: which (CloudEvents, Distributed Tracing
+    traceparent     the same                 extension 1.0.2; W3C Trace Context), the second for readers of Kafka's headers
 
 A circle's first number is the store's time in milliseconds, and it never becomes smaller. One that is greater by more than
 one says that changes are missing, or that numbering began anew because the store was lost or started again. It is padded
@@ -28,12 +30,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from broker.core.fhir_dates import date_range
 from broker.core.identity import ID, public_id
+from broker.core.trace_context import read_traceparent
 from broker.errors import BrokerError
 from registry.model import SLUG
 
@@ -49,6 +52,8 @@ CIRCLE: Final = "CareTeam"
 
 NOT_SELECTED: Final = ("ce_reason", b"not-selected")
 """A header: why a circle is told to be deleted that is not."""
+
+TRACE: Final = "ce_traceparent"
 
 _DIGITS: Final = 16
 _NO_VERSION: Final = "@"
@@ -89,7 +94,7 @@ class Change:
 
     `version`: the manager's own, None where it gives none (a deletion at many), and where the circle is as it was and its
     Patient is not. `last_updated`: the manager's instant, as it wrote it. `sequence`: among this circle's changes (1 or
-    more). Raises `ValueError` for what no event can say.
+    more). `traceparent`: of what is done about it, no part of what it is. Raises `ValueError` for what no event can say.
     """
 
     manager: str
@@ -101,6 +106,7 @@ class Change:
     operation: Operation
     sequence: int
     type: str = CIRCLE
+    traceparent: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.version is not None and ID.fullmatch(self.version) is None:
@@ -139,6 +145,8 @@ def encode_headers(change: Change, public_base: str, *, tombstone: bool = False)
         "ce_home": change.manager,
         "ce_region": change.region,
         "content-type": None if tombstone else CONTENT_TYPE,
+        TRACE: change.traceparent,
+        "traceparent": change.traceparent,
     }
     return tuple((name, value.encode()) for name, value in stated.items() if value is not None)
 
@@ -148,6 +156,8 @@ def decode_headers(headers: Iterable[tuple[str, bytes]]) -> tuple[Change, str]:
 
     Raises `PoisonError`. What the attributes say twice must agree: id, subject and home.
     """
+    headers = tuple(headers)
+    trace = _trace(headers)
     attributes = _attributes(headers)
     _known(attributes)
     match = _SEQUENCE.fullmatch(_stated(attributes, "ce_sequence"))
@@ -168,8 +178,24 @@ def decode_headers(headers: Iterable[tuple[str, bytes]]) -> tuple[Change, str]:
         raise PoisonError(Poison.HEADERS, "ce_time")
     operation = Operation(_stated(attributes, "ce_type").removeprefix(TYPE_PREFIX))
     public = subject.partition("/")[2]
-    change = Change(manager, region, local_id, public, version, time, operation, sequence)
+    change = Change(
+        manager,
+        region,
+        local_id,
+        public,
+        version,
+        time,
+        operation,
+        sequence,
+        traceparent=trace,
+    )
     return change, _stated(attributes, "ce_source").rstrip("/")
+
+
+def _trace(headers: Headers) -> str | None:
+    """None where it is not told, or not rightly: it is no reason not to read the event."""
+    told = [value for name, value in headers if name == TRACE]
+    return read_traceparent(told[0].decode("ascii", "replace")) if len(told) == 1 else None
 
 
 def is_instant(text: str) -> bool:

@@ -16,7 +16,7 @@ INSEE_EXTENSION = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-addre
 
 _POSTAL = re.compile(r"(\d{2})\s?(\d{3})(?:\s*CEDEX.*)?", re.IGNORECASE)
 _COMMUNE = re.compile(r"(2[AB]\d{3}|\d{5})")
-_DEPARTMENT = re.compile(r"0[1-9]|[1-8]\d|9[0-5]|2[AB]|97[1-8]|98[4678]")
+_DEPARTMENT = re.compile(r"0[1-9]|[1-8][0-9]|9[0-5]|2[AB]|97[1-8]|98[4678]")
 _POSTAL_ISLANDS = {"97133": "977", "97150": "978"}  # Saint-Barthélemy and Saint-Martin keep codes of 971
 _FRENCH = frozenset({"", "FR", "FRA", "FRANCE", "99100"})
 _OVERSEAS = frozenset({"GP", "MQ", "GF", "RE", "PM", "YT", "BL", "MF", "TF", "WF", "PF", "NC"})

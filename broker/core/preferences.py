@@ -21,6 +21,13 @@ class Partial(StrEnum):
     DENY = "deny"
 
 
+class Replica(StrEnum):
+    """Whether a replica may be shown because its home is slow."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
 class Return(StrEnum):
     MINIMAL = "minimal"
     REPRESENTATION = "representation"
@@ -39,6 +46,7 @@ class Preferences:
     wait: float | None = None
     return_: Return | None = None
     accept_risk: bool = False
+    replica: Replica | None = None
     stated: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
@@ -55,13 +63,14 @@ class Preferences:
             "wait": f"{self.wait:g}" if self.wait is not None else "",
             "return": str(self.return_ or ""),
             "uniqueness": "accept-risk",
+            "replica": str(self.replica or ""),
         }
         return ", ".join(f"{name}={values[name]}" for name in honoured if name in self.stated)
 
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WAIT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
-_KNOWN = ("handling", "partial", "wait", "return", "uniqueness")
+_KNOWN = ("handling", "partial", "wait", "return", "uniqueness", "replica")
 _NONE = Preferences()
 
 
@@ -84,6 +93,7 @@ def parse_prefer(header_values: Sequence[str]) -> Preferences:
         wait=_wait(stated.get("wait")),
         return_=Return(chosen) if (chosen := _choice(stated, "return", Return)) else None,
         accept_risk=_choice(stated, "uniqueness", ("accept-risk",)) is not None,
+        replica=Replica(wish) if (wish := _choice(stated, "replica", Replica)) else None,
         stated=frozenset(stated),
     )
 

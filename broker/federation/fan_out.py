@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from broker.errors import ManagerError
+from broker.tracing import stage
 
 T = TypeVar("T")
 
@@ -16,8 +17,10 @@ async def fan_out(slugs: Sequence[str], ask: Callable[[str], Awaitable[T]]) -> M
     if len(slugs) == 1:
         return {slugs[0]: await _settled(slugs[0], ask)}
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {slug: group.create_task(_settled(slug, ask)) for slug in slugs}
+        with stage("fan-out") as span:
+            span.note("cds.managers", len(slugs))
+            async with asyncio.TaskGroup() as group:
+                tasks = {slug: group.create_task(_settled(slug, ask)) for slug in slugs}
     except (
         ExceptionGroup
     ) as raised:  # what is no manager's failure ends the whole request, and says so itself

@@ -22,6 +22,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -233,7 +234,10 @@ class ManagerGuard:
             return
         if self._lanes.get(lane.manager.id) is not lane:
             return  # dropped or closed meanwhile: nobody would end its task
-        lane.prober = asyncio.create_task(self._probe_until_back(lane), name=f"probe {lane.manager.id}")
+        # On nobody's behalf: what it says and asks is no part of the request that failed.
+        lane.prober = asyncio.create_task(
+            self._probe_until_back(lane), name=f"probe {lane.manager.id}", context=Context()
+        )
         self._changed(lane)
 
     def _retry_after(self, answer: ManagerAnswer) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from broker.errors import FailureKind, Issue, ManagerError
 from broker.federation.fan_out import fan_out
 from broker.federation.issues import manager_issue, relayed_issues, tells_partial
 from broker.federation.manager_search import FetchedPage
+from broker.tracing import stage
 from registry.model import Gestionnaire
 
 
@@ -33,6 +34,14 @@ class Source(Protocol):
         ...
 
 
+class FanOut(Protocol):
+    """See `fan_out`."""
+
+    async def __call__(
+        self, slugs: Sequence[str], ask: Callable[[str], Awaitable[FetchedPage]]
+    ) -> Mapping[str, FetchedPage | ManagerError]: ...
+
+
 @dataclass(slots=True)
 class PageRun:
     """The streams of one page and how each fared.
@@ -46,6 +55,7 @@ class PageRun:
     size: int
     bound: int
     copies: CopyRule | None = None
+    ask_all: FanOut = fan_out
     now: Callable[[], float] = lambda: 0.0  # monotonic seconds
     merging: float = 0.0  # seconds of `read` that were not waiting for managers
     streams: dict[str, Stream[Entry]] = field(default_factory=dict)
@@ -76,11 +86,14 @@ class PageRun:
         )
         while wanted := merger.wanted():
             self.merging += self.now() - began
-            answers = await fan_out([stream.slug for stream in wanted], self._next_page)
+            answers = await self.ask_all([stream.slug for stream in wanted], self._next_page)
             began = self.now()
             for slug, answer in answers.items():
                 self._take_in(slug, answer)
-        taken = merger.take()
+        with stage("merge") as span:
+            taken = merger.take()
+            span.note("cds.streams", len(self.streams))
+            span.note("cds.matches", len(taken.found))
         self.merging += self.now() - began
         return taken
 

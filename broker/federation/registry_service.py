@@ -123,7 +123,7 @@ class RegistryService:
             skills = await self._check(gestionnaire)
         except ManagerError as error:
             region = REGIONS.get(gestionnaire.region, gestionnaire.region)
-            named = {"name": gestionnaire.name, "region": region} | error.params
+            named = error.params | {"name": gestionnaire.name, "region": region}
             told = ManagerError(error.kind, status=error.status, sent=error.sent, **named)
             told.key = _TOLD_TO_OPERATORS.get(error.kind, told.key)
             raise told from error

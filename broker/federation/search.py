@@ -28,6 +28,8 @@ from broker.errors import Issue, RequestError
 from broker.federation.context import RequestContext
 from broker.federation.counting import Counted, count_matches
 from broker.federation.federation import Federation
+from broker.federation.hedged_search import HedgedFanOut
+from broker.federation.hedging import Hedging
 from broker.federation.included import page_includes, shown_includes
 from broker.federation.issues import (
     FederatedAnswer,
@@ -57,6 +59,9 @@ class SearchService:
     """Hears of every page of circles that came with other resources: the locator learns in passing."""
     tell: Callable[[PageTold], None] | None = None
     """Hears of every page, for the figures."""
+    hedging: Hedging | None = None
+    hurried: Callable[[RequestContext], Federation] | None = None
+    """The way to managers on which some are given up early; for clients alone, and where an operator wants it."""
 
     async def explain(self, query: SearchQuery, principal: Principal) -> Plan:
         """Who would be asked what, who would not, and why."""
@@ -66,7 +71,8 @@ class SearchService:
         managers = self.federation.managers.all()
         if all(one.gestionnaire.status is Status.SUSPENDED for one in managers):
             return refusal(503, [Issue("federation.no-manager")], context)
-        plan = await self._plan(query, managers, context.principal, await self._located(query))
+        located = await self._located(query)
+        plan = await self._plan(query, managers, context.principal, located)
         if plan.is_refused:
             return all_refused(plan_issues(plan), context)
         size = self.federation.options.default_count if query.count is None else query.count
@@ -74,6 +80,9 @@ class SearchService:
         work = Work(query, plan, state, None, context, {})
         if query.summary is Summary.COUNT or size == 0:
             return await self._count_only(work)
+        if self.hedging is not None and located is not None and len(plan.asks) > 1:
+            asked = {ask.manager.id: ask.manager for ask in plan.asks}
+            work = replace(work, ask_all=HedgedFanOut(self.hedging, query, asked, context))
         return await self._page(work)
 
     async def later_page(self, resource_type: str, token: str, context: RequestContext) -> FederatedAnswer:
@@ -116,7 +125,8 @@ class SearchService:
         )
 
     async def _page(self, work: Work) -> FederatedAnswer:
-        searches = searches_of(self.federation, work)
+        way = self.federation if self.hurried is None else self.hurried(work.context)
+        searches = searches_of(way, work)
         run = page_run(self.federation, work, searches)
         taken = await run.read()
         work.context.touched.managers.update(searches)

@@ -12,10 +12,11 @@ from broker.core.query import SearchQuery
 from broker.core.routing import Ask, Plan
 from broker.core.sort_key import NEWEST_FIRST
 from broker.federation.context import RequestContext
+from broker.federation.fan_out import fan_out
 from broker.federation.federation import Federation
 from broker.federation.manager_calls import ManagerCalls
 from broker.federation.manager_search import ManagerSearch
-from broker.federation.page_run import PageRun
+from broker.federation.page_run import FanOut, PageRun
 from broker.federation.pages import PageState
 
 SWEEP = 200
@@ -32,6 +33,7 @@ class Work:
     token: str | None
     context: RequestContext
     aliases: dict[str, str]
+    ask_all: FanOut = fan_out
 
 
 def searches_of(federation: Federation, work: Work, *, ahead: int | None = None) -> dict[str, ManagerSearch]:
@@ -72,6 +74,7 @@ def page_run(federation: Federation, work: Work, searches: Mapping[str, ManagerS
         bound=federation.options.sort_bound,
         copies=rule if merging else None,
         now=work.context.clock.monotonic,
+        ask_all=work.ask_all,
     )
 
 

@@ -14,7 +14,7 @@ from broker.gateway.problem import problem_response, translating
 from broker.gateway.registry_operations import AUDIT
 
 _MAX_COUNT = 200
-_NAMES = frozenset(AUDIT.paging)
+_NAMES = frozenset(one.name for one in AUDIT.parameters)
 
 
 def audit_routes(reader: AuditReader | None) -> Iterable[web.RouteDef]:

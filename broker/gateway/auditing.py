@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from broker.audit.trail import Trail
+from broker.core.access.principal import ANONYMOUS
 from broker.core.access.touched import Touched
 from broker.core.audit.access import DEFECT, LEFT, Access
 from broker.core.audit.audited import Audited, audited_as, refused_as
@@ -27,9 +29,11 @@ from broker.core.query_values import is_id
 from broker.errors import AccessError, AuditError, BrokerError
 from broker.gateway.fhir_request import PRINCIPAL, REASON, REQUEST_ID, TOUCHED
 from broker.ports import Clock
+from broker.tracing import stage
 
 _SUBSCRIPTION = "Subscription"
 _TOKEN = re.compile(rb"(access_token=|csrf=)[^&\s]*", re.IGNORECASE)
+_NAMES = (b"token=", b"csrf=")
 """A credential in a place where none belongs (RFC 6750, section 2.3): refused, and not kept. Nor is what proves a form
 of the console to be its own."""
 
@@ -105,13 +109,16 @@ class Auditing:
         """`proven`: who it is that is not let in."""
         access = await self._access(request, what, status, reason)
         if access.client is None:
-            access = replace(access, client=proven)
-        written = await self.trail.record(access)
+            access = msgspec.structs.replace(access, client=proven)
+        with stage("audit"):
+            written = await self.trail.record(access)
         if not written and self.deny and not what.changes:
             raise AuditError("audit.unavailable")
 
     async def _access(self, request: web.Request, what: Audited, status: int, reason: str | None) -> Access:
         principal = request.get(PRINCIPAL)
+        if principal is ANONYMOUS:
+            principal = None
         touched = request.get(TOUCHED) or Touched()
         if status >= 400 and not touched.resources:
             _name(touched, request)
@@ -157,8 +164,14 @@ def _name(touched: Touched, request: web.Request) -> None:
 async def _query(request: web.Request) -> bytes:
     """Method and target as they came, without a token where one was put there; behind an empty line the form, where
     it was read by then."""
-    asked = _TOKEN.sub(rb"\1", f"{request.method} {request.raw_path}".encode("utf-8", "surrogateescape"))
+    asked = _without_token(f"{request.method} {request.raw_path}".encode("utf-8", "surrogateescape"))
     # At its end: what was read is kept by the request, and what nobody read is not waited for.
     if request.method == "GET" or not request.body_exists or not request.content.at_eof():
         return asked
-    return b"%b\n\n%b" % (asked, _TOKEN.sub(rb"\1", await request.read()))
+    return b"%b\n\n%b" % (asked, _without_token(await request.read()))
+
+
+def _without_token(text: bytes) -> bytes:
+    """Hardly ever is there one: looking for its name first costs a twentieth of the expression."""
+    folded = text.lower()
+    return _TOKEN.sub(rb"\1", text) if any(name in folded for name in _NAMES) else text

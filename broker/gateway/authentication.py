@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from aiohttp.typedefs import Middleware
 
 from broker.access.authenticator import Authenticator, OpenAccess, Presented
 from broker.core.access.challenge import refused
-from broker.core.access.principal import ANONYMOUS, LOCAL
+from broker.core.access.principal import ANONYMOUS, LOCAL, Principal
 from broker.errors import AccessError
 from broker.gateway.fhir_request import PRINCIPAL
 from broker.gateway.peer import Peers
@@ -19,10 +20,26 @@ from broker.gateway.permission import is_public
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def authenticated(authenticator: Authenticator, peers: Peers, *, open_metrics: bool = False) -> Middleware:
+class SignedIn(Protocol):
+    """People who signed in, known by what their browser holds."""
+
+    async def principal(self, request: web.Request, presented: Presented) -> Principal | None:
+        """None where the request comes with nothing of the kind, or to where nothing of the kind counts. Raises as an
+        authenticator does."""
+        ...
+
+
+def authenticated(
+    authenticator: Authenticator,
+    peers: Peers,
+    *,
+    open_metrics: bool = False,
+    signed_in: SignedIn | None = None,
+) -> Middleware:
     """Sets `request[PRINCIPAL]`, or raises `AccessError`, `StoreError`: middlewares around it make an answer of that.
 
-    What the table of interactions opens to anybody takes no credentials, and looks at none.
+    What the table of interactions opens to anybody takes no credentials, and looks at none. An `Authorization` header goes
+    before what a browser holds.
     """
     if isinstance(authenticator, OpenAccess):
         return _all_local
@@ -32,7 +49,11 @@ def authenticated(authenticator: Authenticator, peers: Peers, *, open_metrics: b
         if is_public(request, open_metrics=open_metrics):
             request[PRINCIPAL] = ANONYMOUS
         else:
-            request[PRINCIPAL] = await authenticator.principal(_presented(request, peers))
+            presented = presented_by(request, peers)
+            known = None
+            if signed_in is not None and presented.authorization is None:
+                known = await signed_in.principal(request, presented)
+            request[PRINCIPAL] = await authenticator.principal(presented) if known is None else known
         return await handler(request)
 
     return authenticating
@@ -44,7 +65,8 @@ async def _all_local(request: web.Request, handler: Handler) -> web.StreamRespon
     return await handler(request)
 
 
-def _presented(request: web.Request, peers: Peers) -> Presented:
+def presented_by(request: web.Request, peers: Peers) -> Presented:
+    """Raises `AccessError` where it came in a way in which none is to come."""
     if not peers.is_secure(request):
         raise AccessError("access.insecure")
     headers = request.headers.getall("Authorization", [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aiohttp import web
 
@@ -26,10 +26,12 @@ def health_routes(
     yield web.get("/health/ready", ready)
 
 
-def metrics_route(page: Callable[[], bytes]) -> web.RouteDef:
+def metrics_route(page: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
     """`page` renders Prometheus' text format."""
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            body=await page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
 
     return web.get("/metrics", metrics)

@@ -17,7 +17,7 @@ def locator_routes(service: LocatorService) -> Iterable[web.RouteDef]:
     """Every route. Errors become problem documents in here."""
     api = _LocatorApi(service)
     for operation in LOCATOR_OPERATIONS:
-        handler = translating(getattr(api, operation.id), _respond)
+        handler = translating(getattr(api, operation.handler), _respond)
         yield web.RouteDef(operation.method, operation.path, handler, {})
 
 

@@ -6,7 +6,7 @@ By POST, for what is explained may hold an INS; and the answer names parameters 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -19,12 +19,11 @@ from broker.core.routing import Ask, LeftOut, Plan, Refused, Unable
 from broker.errors import RequestError
 from broker.gateway.fhir_request import principal_of
 from broker.gateway.problem import problem_response, translating
-from broker.gateway.registry_operations import PLAN, ManagerInPlan, SearchPlan, SearchToPlan
+from broker.gateway.registry_operations import FORM, JSON, PLAN, ManagerInPlan, SearchPlan, SearchToPlan
 from registry.model import REGIONS, Gestionnaire
 
 Explain = Callable[[SearchQuery, Principal], Awaitable[Plan]]
 
-_FORM = "application/x-www-form-urlencoded"
 _MAX_PARAMETERS = 100
 
 
@@ -35,18 +34,16 @@ def plan_routes(explain: Explain, *, max_count: int) -> Iterable[web.RouteDef]:
         body = msgspec.json.encode(_rendered(query, plan))
         return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
-    yield web.post(PLAN.path, translating(planned, lambda _request, error: problem_response(error)))
+    handler = translating(planned, lambda _request, error: problem_response(error))
+    yield web.RouteDef(PLAN.method, PLAN.path, handler, {})
 
 
 async def _search(request: web.Request) -> str:
     """The search to explain, of a JSON body or of a form."""
     body = await request.read()
-    if request.content_type == _FORM:
-        given = parse_qs(body.decode("utf-8", "replace")).get("search", [])
-        if len(given) != 1:
-            raise RequestError("registry.bad-value", parameter="search")
-        return given[0]
-    if request.content_type != "application/json":
+    if request.content_type == FORM:
+        return _of_form(body)
+    if request.content_type != JSON:
         raise RequestError("request.content-type")
     try:
         return msgspec.json.decode(body, type=SearchToPlan).search
@@ -54,6 +51,19 @@ async def _search(request: web.Request) -> str:
         raise RequestError("registry.bad-value", parameter="search") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RequestError("registry.bad-json") from None
+
+
+def _of_form(body: bytes) -> str:
+    """As strict as the JSON body is: one `search`, and nothing else."""
+    try:
+        given = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict"
+        )
+    except ValueError:
+        raise RequestError("registry.bad-value", parameter="search") from None
+    if [name for name, _ in given] != ["search"]:
+        raise RequestError("registry.bad-value", parameter="search")
+    return given[0][1]
 
 
 def _query(search: str, max_count: int) -> SearchQuery:

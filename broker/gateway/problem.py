@@ -32,13 +32,18 @@ _TITLES: Mapping[int, str] = {
     410: "Supprimé / Gone",
     412: "Précondition non remplie / Precondition failed",
     413: "Trop volumineux / Too large",
+    414: "Adresse trop longue / Address too long",
     415: "Type de contenu non accepté / Unsupported media type",
+    417: "Attente non satisfaite / Expectation failed",
     422: "Déclaration invalide / Invalid declaration",
     429: "Trop de requêtes / Too many requests",
+    431: "En-têtes trop volumineux / Headers too large",
     500: "Erreur interne / Internal error",
+    501: "Non offert / Not implemented",
     502: "Réponse inutilisable du gestionnaire / Bad answer from the manager",
     503: "Indisponible / Unavailable",
     504: "Délai dépassé / Timeout",
+    508: "Boucle entre courtiers / Loop between brokers",
 }
 
 
@@ -95,21 +100,11 @@ def title_of(status: int) -> str:
 
 
 def problem_types() -> list[ProblemType]:
+    """Every message that an answer may be refused with; not what is said to whoever starts a broker."""
     return [
         ProblemType(type_of(key), title_of(row.status), row.status, row.fr, row.en)
         for key, row in MESSAGES.items()
-        if key.startswith(
-            (
-                "request.",
-                "access.",
-                "audit.",
-                "limit.",
-                "registry.",
-                "federation.store",
-                "manager.",
-                "internal",
-            )
-        )
+        if row.status >= 400 and not key.startswith(("config.", "demo."))
     ]
 
 

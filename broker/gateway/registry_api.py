@@ -11,13 +11,9 @@ from aiohttp import web
 
 from broker.errors import BrokerError, RequestError
 from broker.federation.registry_service import RegistryService, shown
+from broker.gateway.openapi_document import openapi_document
 from broker.gateway.problem import problem_response, problem_types, translating
-from broker.gateway.registry_operations import (
-    COLLECTION,
-    OPERATIONS,
-    GestionnaireList,
-    openapi_document,
-)
+from broker.gateway.registry_operations import COLLECTION, OPERATIONS, GestionnaireList
 from registry.model import REGIONS, Registered, Status
 
 _ETAG = re.compile(r'(?:W/)?"([0-9]{1,15})"')
@@ -28,7 +24,7 @@ def registry_routes(service: RegistryService) -> Iterable[web.RouteDef]:
     """Every route of the API. Errors become problem documents in here, those of aiohttp's body limit too."""
     api = _RegistryApi(service)
     for operation in OPERATIONS:
-        handler = translating(getattr(api, operation.id), _respond)
+        handler = translating(getattr(api, operation.handler), _respond)
         yield web.RouteDef(operation.method, operation.path, handler, {})
 
 

@@ -7,7 +7,8 @@ from aiohttp.typedefs import Handler
 
 from broker.errors import BrokerError
 from broker.gateway.problem import problem_response, translating
-from broker.gateway.registry_fhir import BASE, outcome_response
+from broker.gateway.registry_fhir import outcome_response
+from broker.gateway.registry_fhir_operations import BASE
 
 _ROOT = "/registry"
 

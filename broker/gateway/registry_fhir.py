@@ -33,9 +33,9 @@ from broker.core.search_parameters import ParamType
 from broker.errors import BrokerError, RequestError
 from broker.federation.registry_service import RegistryService
 from broker.gateway.problem import translating
+from broker.gateway.registry_fhir_operations import BASE, KIND, fhir_operations
 from registry.model import Registered
 
-BASE = "/registry/fhir"
 _CONTROLS = ("_count", "_offset", "_format", "_pretty", "_since")
 _MODIFIERS: Mapping[ParamType, tuple[str, ...]] = {
     ParamType.STRING: ("exact", "contains"),
@@ -48,16 +48,10 @@ def registry_fhir_routes(service: RegistryService, *, base_url: str | None = Non
     """Every route of the view. `base_url`: its public address; None: as the client addressed it."""
     view = _RegistryView(service, base_url)
     kind = "{kind:" + "|".join(VIEWS) + "}"
-    routes = {
-        f"{BASE}/metadata": view.metadata,
-        f"{BASE}/{kind}": view.search,
-        f"{BASE}/{kind}/_history": view.type_history,
-        f"{BASE}/{kind}/{{id}}": view.read,
-        f"{BASE}/{kind}/{{id}}/_history": view.instance_history,
-        f"{BASE}/{kind}/{{id}}/_history/{{vid}}": view.vread,
-    }
-    for path, handler in routes.items():
-        yield web.get(path, translating(handler, outcome_response))
+    for operation in fhir_operations():
+        path = operation.path.replace(KIND, kind)
+        handler = translating(getattr(view, operation.handler), outcome_response)
+        yield web.RouteDef(operation.method, path, handler, {})
 
 
 def outcome_response(request: web.Request, error: BrokerError) -> web.Response:
@@ -66,6 +60,8 @@ def outcome_response(request: web.Request, error: BrokerError) -> web.Response:
     headers = {"Content-Type": Format.JSON.content_type, "Cache-Control": "no-store"}
     if error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return web.Response(status=status_of(error), body=render_error(error, language=language), headers=headers)
 
 

@@ -13,6 +13,7 @@ from broker.core.access.principal import ANONYMOUS
 from broker.current_request import LEFT, Served
 from broker.errors import BrokerError
 from broker.gateway.fhir_request import PRINCIPAL, REASON, REQUEST_ID
+from broker.gateway.traced import passed_on
 from broker.ports import Clock
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,19 +30,20 @@ def told_of(tellers: Sequence[Callable[[Served], None]], clock: Clock) -> Middle
     @web.middleware
     async def telling(request: web.Request, handler: Handler) -> web.StreamResponse:
         began, status = clock.monotonic(), 500
-        try:
-            response = await handler(request)
-            status = response.status
-        except asyncio.CancelledError:
-            status = LEFT
-            raise
-        except web.HTTPException as error:
-            status = error.status
-            raise
-        finally:
-            served = _served(request, status, clock.monotonic() - began)
-            for tell in tellers:
-                tell(served)
+        with passed_on(request):
+            try:
+                response = await handler(request)
+                status = response.status
+            except asyncio.CancelledError:
+                status = LEFT
+                raise
+            except web.HTTPException as error:
+                status = error.status
+                raise
+            finally:
+                served = _served(request, status, clock.monotonic() - began)
+                for tell in tellers:
+                    tell(served)
         return response
 
     return telling

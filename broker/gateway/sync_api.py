@@ -17,7 +17,7 @@ def sync_routes(service: SyncService) -> Iterable[web.RouteDef]:
     """Every route. Errors become problem documents in here."""
     api = _SyncApi(service)
     for operation in SYNC_OPERATIONS:
-        handler = translating(getattr(api, operation.id), _respond)
+        handler = translating(getattr(api, operation.handler), _respond)
         yield web.RouteDef(operation.method, operation.path, handler, {})
 
 

@@ -35,6 +35,9 @@ _NAMES = {
     "warning": "Warning",
 }
 
+_IN_ADDRESS = frozenset({"_format", "_pretty", "_summary", "_elements"})
+"""What may stand in the address of a write (FHIR R4, http.html#parameters)."""
+
 _THREAD_FROM = 65_536  # bytes: to check more at once would hold the loop up
 
 Work = Callable[[Asked, RequestContext], Awaitable[WriteAnswer]]
@@ -79,6 +82,7 @@ class WriteRoutes:
 
     async def _written(self, request: web.Request, resource_type: str | None, work: Work) -> web.Response:
         """`resource_type`: None for a transaction, whose entries are checked one by one."""
+        _no_criteria(request)
         form = format_of(request)
         context = context_of(request, self.rules, self.clock)
         stated = parse_content_type(request.headers.get("Content-Type"))
@@ -130,6 +134,13 @@ class WriteRoutes:
         if not answer.body:
             return web.Response(status=answer.status, headers=headers)
         return await fhir_response(answer.body, form, status=answer.status, headers=headers)
+
+
+def _no_criteria(request: web.Request) -> None:
+    """Some clients put the condition of a creation there: to leave it out would make what they did not want made."""
+    name = next((one for one in request.query if one not in _IN_ADDRESS), None)
+    if name is not None:
+        raise RequestError("request.criteria-in-address", parameter=name[:64])
 
 
 def _type_of(request: web.Request) -> str:

@@ -23,6 +23,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "client": "id of the client, as the issuer or CDS_CLIENTS names it; absent where nobody was recognised",
     "request_id": "X-Request-Id, of the answer and of the trail of accesses",
     "reason": "key of the text that the refusal was told with",
+    "trace_id": "of the trace that it is a part of, the broker's own or where nothing is traced here the client's",
 }
 """Names of `extra` fields. In JSON they are members of the line."""
 
@@ -55,6 +56,7 @@ FORMATTED: Final[Mapping[str, str]] = {
     "consequence": "what follows for requests, in the broker's words",
     "how": "a code: how an unfinished write ended",
     "what": "which file, in the broker's words",
+    "name": "name of a process of the broker",
     "text": "a warning of the store's settings, in the broker's words",
     "field": "name of a member of a manager's declaration",
     "told.get('field')": "name of a member of a manager's declaration",

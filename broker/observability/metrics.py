@@ -11,7 +11,6 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from broker.core.breaker import BreakerState
@@ -56,9 +55,9 @@ class Figures(Collector):
         yield in_flight
 
 
-def metrics_page(figures: Figures) -> Callable[[], bytes]:
-    """What renders the page. Each worker has its own."""
+def figures_of_process(figures: Figures) -> CollectorRegistry:
+    """With those of the process itself: processor time, memory, open files."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(figures)
     ProcessCollector(registry=registry)
-    return lambda: generate_latest(registry)
+    return registry

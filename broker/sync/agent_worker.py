@@ -25,11 +25,13 @@ from typing import Protocol
 from broker.core.backoff import AGENT
 from broker.core.change_event import PoisonError
 from broker.core.event_content import ChangeEvent, read_event
+from broker.core.trace_context import TraceContext
 from broker.errors import FailureKind, ManagerError, StoreError
 from broker.ports import Clock
 from broker.sync.agent_health import ManagerWatch
 from broker.sync.change_log import Record
 from broker.sync.dead_letters import DeadLetters, Reason
+from broker.tracing import Kind, Tracer, passed
 
 PATIENCE = 8
 """Tries of an event at which the manager fails while it is well otherwise: about a minute."""
@@ -93,6 +95,7 @@ class AgentWorker:
     topic: str
     stop: asyncio.Event
     tally: Tally = field(default_factory=Tally)
+    tracer: Tracer | None = None
     _failed_in_a_row: int = 0
 
     async def settle(self, record: Record) -> bool:
@@ -100,7 +103,7 @@ class AgentWorker:
         failures = suspect = 0
         while not self.stop.is_set():
             try:
-                outcome = await self.apply(read_event(record.key, record.value, record.headers))
+                outcome = await self._applied(record, failures + 1)
             except PoisonError as error:
                 return await self._put_away(record, Reason.UNREADABLE, f"{error.kind}: {error.detail}", 1)
             except DeadEndError as error:
@@ -129,6 +132,22 @@ class AgentWorker:
                 self.tally.outcomes[outcome] += 1
                 return True
         return False
+
+    async def _applied(self, record: Record, attempt: int) -> Outcome:
+        """One try. Raises as `Apply` does, and `PoisonError`."""
+        event = read_event(record.key, record.value, record.headers)
+        change = event.change
+        if self.tracer is None:
+            with passed(change.traceparent):
+                return await self.apply(event)
+        cause = None if change.traceparent is None else TraceContext(change.traceparent)
+        with self.tracer.begin("apply change", Kind.CONSUMER, parent=cause) as span:
+            span.note("messaging.operation.type", "process")
+            span.note("cds.home", change.manager)
+            span.note("cds.attempt", attempt)
+            outcome = await self.apply(event)
+            span.note("cds.outcome", outcome.value)
+            return outcome
 
     async def _wait(self, error: ManagerError, failures: int) -> None:
         self.watch.ill(error)

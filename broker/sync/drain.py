@@ -29,8 +29,10 @@ from broker.sync.publisher_options import PublisherFigures, PublisherOptions
 from broker.sync.routing import ChangeRouting
 from broker.sync.sender import Parcel, Sender, Told
 from broker.sync.tasks import end
+from broker.sync.telling import telling
 from broker.sync.term import LostLeadError, Term
-from registry.outbox_model import CircleChange
+from broker.tracing import Tracer
+from registry.outbox_model import CircleChange, Waiting
 from registry.ports import Outbox
 
 _log = logging.getLogger("broker.sync")
@@ -73,6 +75,7 @@ class Drain:
     figures: PublisherFigures
     observe: Callable[[float], None]
     disclosures: Disclosures = UNTRACED
+    tracer: Tracer | None = None
     _queue: HomesQueue = field(init=False)
     _sender: Sender = field(init=False)
     _looking: int = 0
@@ -162,9 +165,12 @@ class Drain:
 
     async def _carry(self, line: Line) -> None:
         """A line that is in hand, until its parcel is on its way or it is given back."""
-        parcel, failure, answered = None, None, False
+        parcel, failure, answered, told = None, None, False, None
         try:
-            parcel = await self._parcel(line)
+            part = line.part()
+            told = telling(self.tracer, [self.homes.stated(one) for one, _ in part])
+            with told.under():
+                parcel = await self._parcel(line, part, told.changes)
             answered = line.waiting[0][0].change.operation is not Operation.DELETED
         except StoreError as error:
             if not self._broken.done():
@@ -181,8 +187,11 @@ class Drain:
             self._looking -= 1
             self._queue.looked(line, answered=answered)
         if parcel is not None:
+            parcel.telling = told
             self._sender.put(parcel)
-        elif failure is not None:
+        elif told is not None:
+            told.end("put-off")
+        if failure is not None:
             self._failed(line, failure)
         self._dispatch()
 
@@ -195,9 +204,9 @@ class Drain:
         else:
             self._queue.home_failed(line, now)
 
-    async def _parcel(self, line: Line) -> Parcel:
-        part = line.part()
-        changes = [self.homes.stated(one) for one, _ in part]
+    async def _parcel(
+        self, line: Line, part: list[tuple[Waiting, float]], changes: Sequence[Change]
+    ) -> Parcel:
         last = changes[-1]
         if not await self.routing.is_awaited():
             return Parcel(line, self._notifications(line, changes), part)

@@ -79,6 +79,7 @@ class FederationHomes:
             last_updated=change.at if change.at and is_instant(change.at) else None,
             operation=change.operation,
             sequence=waiting.sequence,
+            traceparent=change.trace,
         )
 
     async def remember(self) -> None:

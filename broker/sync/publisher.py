@@ -26,6 +26,7 @@ from broker.sync.homes_queue import pause
 from broker.sync.publisher_options import PublisherFigures, PublisherOptions
 from broker.sync.routing import ChangeRouting
 from broker.sync.term import LostLeadError, begun
+from broker.tracing import Tracer
 from registry.ports import Outbox
 
 _RENEWALS = 3  # in one lease
@@ -51,6 +52,7 @@ class Publisher:
     observe: Callable[[float], None] = _unobserved
     figures: PublisherFigures = field(default_factory=PublisherFigures)
     disclosures: Disclosures = UNTRACED
+    tracer: Tracer | None = None
     leading: bool = False
 
     async def run(self) -> None:
@@ -98,6 +100,7 @@ class Publisher:
             figures=self.figures,
             observe=self.observe,
             disclosures=self.disclosures,
+            tracer=self.tracer,
         )
         await drain.run()
 

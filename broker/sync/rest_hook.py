@@ -28,6 +28,7 @@ from broker.core.messages import text
 from broker.core.signature import HEADER, signed
 from broker.core.subscription import ChannelKind, Subscription, SubscriptionStatus
 from broker.core.subscription_notification import NotificationType, NotifiedEvent, notification
+from broker.core.trace_context import TraceContext
 from broker.errors import StoreError
 from broker.ports import Clock, Disclosures
 from broker.sync.disclosures import UNTRACED, of_events
@@ -35,6 +36,7 @@ from broker.sync.hook_client import HookClient, HookError, HookRequest
 from broker.sync.routing import notified
 from broker.sync.subscriptions_view import SubscriptionForm
 from broker.sync.tasks import end
+from broker.tracing import NOTHING, Kind, Span, Tracer, passed
 from registry.subscription_model import QueuedEvent, Turn
 from registry.subscription_ports import HookQueue, SubscriptionStore
 
@@ -87,6 +89,7 @@ class RestHooks:
     options: HookOptions = field(default_factory=HookOptions)
     figures: HookFigures = field(default_factory=HookFigures)
     disclosures: Disclosures = UNTRACED
+    tracer: Tracer | None = None
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -262,12 +265,32 @@ class _Turn:
         headers = {"Content-Type": Format.JSON.content_type, **dict(subscription.channel.header)}
         if subscription.secret is not None:
             headers[HEADER] = signed(body, int(now.timestamp()), subscription.secret)
-        await self._hooks.client.post(
-            HookRequest(subscription.channel.endpoint, headers, body), timeout=patience
-        )
+        with self._traced(kind, events) as span:
+            if span.context is not None:
+                headers |= span.context.headers()
+            await self._hooks.client.post(
+                HookRequest(subscription.channel.endpoint, headers, body), timeout=patience
+            )
         self._spoke = True
         # Whatever was taken ends a row of failures.
         await self._renew(self._options.lease, self._delivered if delivered is None else delivered)
+
+    def _traced(self, kind: NotificationType, events: Sequence[NotifiedEvent]) -> Span:
+        """In the trace of what is told; of several events in that of the last, with links to the others. A heartbeat is
+        part of none."""
+        if kind is NotificationType.HEARTBEAT:
+            return NOTHING
+        told = [one.change.traceparent for one in events if one.change.traceparent is not None]
+        tracer = self._hooks.tracer
+        if tracer is None:
+            return passed(told[-1] if told else None)
+        causes = [*map(TraceContext, told)]
+        parent = causes.pop() if causes else None
+        span = tracer.begin("post notification", Kind.CLIENT, parent=parent, links=causes)
+        span.note("http.request.method", "POST")
+        span.note("cds.notification", kind.value)
+        span.note("messaging.batch.message_count", len(events))
+        return span
 
     async def _renew(self, lease: float, delivered: int | None = None) -> None:
         if not await self._queue.renew(self._turn, lease=lease, delivered=delivered):

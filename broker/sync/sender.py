@@ -21,6 +21,7 @@ from broker.sync.homes import Homes
 from broker.sync.homes_queue import Line, pause
 from broker.sync.publisher_options import PublisherFigures
 from broker.sync.routing import ChangeRouting, Destinations
+from broker.sync.telling import Telling
 from broker.sync.term import LostLeadError, Term
 from registry.outbox_model import Waiting
 
@@ -43,7 +44,7 @@ class Told:
 class Parcel:
     """Records of one line, in order. `done`: the changes that are told for good with it; none of an early notice.
 
-    `notified`: up to which number it tells that the circle changed.
+    `notified`: up to which number it tells that the circle changed. `telling`: ended when it is settled.
     """
 
     line: Line
@@ -51,6 +52,7 @@ class Parcel:
     done: list[tuple[Waiting, float]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     notified: int = 0
+    telling: Telling | None = None
 
 
 @dataclass(slots=True)
@@ -133,4 +135,6 @@ class Sender:
     def _settle(self, parcels: Sequence[Parcel], *, sent: bool) -> None:
         self.unsent -= len(parcels)
         for parcel in parcels:
+            if parcel.telling is not None:
+                parcel.telling.end("sent" if sent else "refused")
             self.settled(parcel, sent)

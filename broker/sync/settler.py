@@ -40,6 +40,7 @@ from broker.federation.writing.rendering import written
 from broker.federation.writing.transact import written_steps
 from broker.federation.writing.update import tell_of_patient
 from broker.ports import Clock
+from broker.tracing import passed
 from registry.model import Status
 from registry.outbox_model import CircleChange
 from registry.write_model import Due
@@ -97,7 +98,9 @@ class Settler:
             await self._later(due)
             return
         try:
-            await self._look(due, intent, self.desk.target(registered))
+            # What is found out, and told of it, belongs to the request that began it.
+            with passed(intent.trace):
+                await self._look(due, intent, self.desk.target(registered))
         except StoreError:
             raise
         except ManagerError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -12,7 +13,6 @@ from broker.core.subscription import ChannelKind, Subscription
 from broker.errors import RequestError, StoreError
 from broker.ports import Managers
 from broker.sync.bootstraps import Bootstraps
-from broker.sync.publisher import Publisher
 from broker.sync.subscriptions_view import SubscriptionsView, takes_changes
 from broker.sync.watch import SyncWatch
 from registry.bootstrap_model import BootstrapState
@@ -44,7 +44,7 @@ class BootstrapStatus(msgspec.Struct, frozen=True):
 class SyncStatus(msgspec.Struct, frozen=True):
     """`outbox_depth`: changes that wait to be published, and the age of the oldest in seconds; None: the store is out.
 
-    `publisher`: the node that publishes. `waiting_for`: managers whose circles cannot be read now, as this worker sees it.
+    `publisher`: the node that publishes. `waiting_for`: managers whose circles cannot be read now.
     `subscriptions`: how many, by status.
     """
 
@@ -58,13 +58,21 @@ class SyncStatus(msgspec.Struct, frozen=True):
     bootstraps: tuple[BootstrapStatus, ...]
 
 
+class Waiting(Protocol):
+    """Circles that wait for their home to give them, by home: known to the process that publishes."""
+
+    async def refresh(self) -> None: ...
+
+    def waiting_for(self) -> Mapping[str, int]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SyncService:
     """`engine`: of the change log, `kafka` or `redis-streams`."""
 
     engine: str
     watch: SyncWatch
-    publisher: Publisher
+    waiting: Waiting
     view: SubscriptionsView
     bootstraps: Bootstraps
     managers: Managers
@@ -74,6 +82,7 @@ class SyncService:
         watch = self.watch
         await watch.look_at_outbox()
         await watch.look_at_subscribers()
+        await self.waiting.refresh()
         state = watch.outbox_state
         if state is None:
             raise StoreError("federation.store")
@@ -82,7 +91,7 @@ class SyncService:
             outbox_depth=state.depth,
             outbox_seconds=state.age,
             publisher=state.leader,
-            waiting_for=dict(self.publisher.figures.waiting_for),
+            waiting_for=dict(self.waiting.waiting_for()),
             subscriptions=self.by_status(),
             subscribers=tuple(map(self._subscriber, sorted(subscribers(self.view)))),
             bootstraps=await self._bootstraps(),

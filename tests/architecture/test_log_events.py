@@ -108,5 +108,5 @@ def test_extra_fields_are_those_of_the_catalogue() -> None:
         if isinstance(inner, ast.Dict)
         for key in inner.keys
         if isinstance(key, ast.Constant)
-    } | {"client", "reason"}
+    } | {"client", "reason", "trace_id"}  # the last by the formatter
     assert named == set(FIELDS)

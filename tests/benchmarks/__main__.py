@@ -1,133 +1,126 @@
-"""`make bench`: every benchmark, its tables, and its figures as JSON.
+"""`make bench`: every benchmark, its tables, its figures as JSON, what changed since the last run, and the report.
 
-    python -m tests.benchmarks [PART]… [--quick] [--json FILE] [--compare FILE]
+    python -m tests.benchmarks [PART]… [--quick] [--json FILE] [--against FILE] [--profile] [--report]
 
 It measures and does not judge: it fails only where something could not be measured. Without Java and Maven's jars there is
-no Kafka: `sync` is then left out by name unless it is asked for, and `agent` works on Valkey.
+no Kafka: `sync` is then left out by name unless it is asked for, and `publish` and `agent` work on Valkey.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.status import Status
 
-from broker.commands.terminal import run
-from tests.benchmarks import (
-    bench_access,
-    bench_agent,
-    bench_crawl,
-    bench_located,
-    bench_locator_memory,
-    bench_merge,
-    bench_search,
-    bench_sync,
-    bench_write,
-)
-from tests.benchmarks.report import Report, load, machine, save, show
+from tests.benchmarks import profiling
+from tests.benchmarks.comparing import FULL, QUICK, SMOKE, Effort
+from tests.benchmarks.markdown import rendered
+from tests.benchmarks.options import REPORT, RESULTS, Options, options
+from tests.benchmarks.parts import PARTS
+from tests.benchmarks.report import Report, load, machine, newest, save, show, show_changes, together
+from tests.benchmarks.zygote import forking
 from tests.support.kafka_server import KafkaUnavailable
-
-OnCase = Callable[[str], None]
-Part = Callable[[bool, OnCase], Any]
-
-
-def _merge(quick: bool, _: OnCase) -> dict[str, float]:
-    return bench_merge.run(60 if quick else 200)
-
-
-def _search(quick: bool, on_case: OnCase) -> list[bench_search.Outcome]:
-    return run(bench_search.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
-
-
-def _located(quick: bool, on_case: OnCase) -> bench_located.Located:
-    return run(bench_located.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
-
-
-def _write(quick: bool, on_case: OnCase) -> bench_write.Written:
-    return run(bench_write.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
-
-
-def _memory(quick: bool, _: OnCase) -> dict[str, float]:
-    return bench_locator_memory.run(bench_locator_memory.CIRCLES // (10 if quick else 1))
-
-
-def _crawl(quick: bool, _: OnCase) -> dict[str, float]:
-    return bench_crawl.run(bench_crawl.CIRCLES // (5 if quick else 1))
-
-
-def _agent(quick: bool, on_case: OnCase) -> dict[str, float]:
-    circles = bench_agent.CIRCLES // (5 if quick else 1)
-    try:
-        return bench_agent.run(circles, kafka=True)
-    except KafkaUnavailable as error:
-        on_case(f"agent, on Valkey: {error}")
-        return bench_agent.run(circles)
-
-
-def _sync(quick: bool, on_case: OnCase) -> bench_sync.Synchronised:
-    return run(bench_sync.run(bench_sync.QUICK if quick else bench_sync.FULL, on_case))
-
-
-def _access(quick: bool, on_case: OnCase) -> bench_access.Guarded:
-    return run(bench_access.run(bench_search.QUICK if quick else bench_search.FULL, on_case))
-
-
-PARTS: Mapping[str, Part] = {
-    "merge": _merge,
-    "search": _search,
-    "located": _located,
-    "write": _write,
-    "locator-memory": _memory,
-    "crawl": _crawl,
-    "agent": _agent,
-    "sync": _sync,
-    "access": _access,
-}
-"""By the name of their field in the report, with `-` for `_`."""
-
-
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Benchmarks of the broker.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a rough picture")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; none: all")
-    parser.add_argument("--only", action="append", choices=PARTS, default=[], help="the same, for scripts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench-results/INSTANT.json")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="show the change since an earlier run")
-    chosen = parser.parse_args()
-    chosen.parts += chosen.only
-    if unknown := {*chosen.parts} - {*PARTS}:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    return chosen
 
 
 def main() -> None:
     chosen = options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the store started here ends too
-    before = load(chosen.compare) if chosen.compare else None
     console = Console()
+    if chosen.sources:
+        _write(together([load(path) for path in chosen.sources]), console)
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that what is started here ends too
     now = dt.datetime.now(dt.UTC)
-    measured = {}
-    for name, part in PARTS.items():
-        if chosen.parts and name not in chosen.parts:
-            continue
-        with console.status(f"{name} …") as status:
-            try:
-                measured[name.replace("-", "_")] = part(chosen.quick, status.update)
-            except KafkaUnavailable as error:
-                if name in chosen.parts:
-                    raise SystemExit(f"{name}: {error}") from error
-                console.print(f"{name}: left out, {error}")
-    report = Report(now.isoformat(timespec="seconds"), chosen.quick, machine(), **measured)
-    path = chosen.json or Path("bench-results") / f"{now:%Y%m%dT%H%M%SZ}.json"
+    path = chosen.json or RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
+    effort = _effort(chosen, path, console)
+    about = machine()  # its load is that before the first part
+    measured, seconds = _measured(chosen, effort, console)
+    report = Report(now.isoformat(timespec="seconds"), chosen.quick, about, chosen.smoke, seconds, **measured)
+    earlier = _earlier(chosen, report)
     save(report, path)
-    show(report, before, console)
-    console.print(f"{path}", style="dim")
+    show(report, console)
+    if earlier is not None:
+        show_changes(report, load(earlier), console)
+    _tell(path, earlier, seconds, effort, console)
+    if chosen.report:
+        _write(report, console)
+
+
+def _effort(chosen: Options, path: Path, console: Console) -> Effort:
+    effort = SMOKE if chosen.smoke else QUICK if chosen.quick else FULL
+    if chosen.profile is None:
+        return effort
+    program = profiling.found()
+    if program is None:
+        raise SystemExit(
+            "--profile needs py-spy, which is not installed: .venv/bin/python -m pip install -e '.[profile]'"
+        )
+    left_out = [name for name in chosen.parts if not PARTS[name].profiled]
+    if left_out:
+        console.print(f"not profiled: {', '.join(left_out)}", style="dim")
+    native = chosen.profile == "native"
+    return replace(effort, profiles=profiling.Profiles(program, path, native=native))
+
+
+def _measured(chosen: Options, effort: Effort, console: Console) -> tuple[dict[str, Any], dict[str, float]]:
+    """The parts by their fields, and the seconds that each took."""
+    measured: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    begun = time.monotonic()
+    for number, name in enumerate(chosen.parts, 1):
+        place = f"[{number}/{len(chosen.parts)}] {name}"
+        started = time.monotonic()
+        with console.status(f"{place} …") as status, forking() if effort.smoke else nullcontext():
+
+            def told(case: str, status: Status = status, place: str = place) -> None:
+                status.update(f"{place}: {case} · {_minutes(time.monotonic() - begun)}")
+
+            try:
+                found = PARTS[name].measured(effort, told)
+            except KafkaUnavailable as error:
+                if not chosen.whole:
+                    raise SystemExit(f"{name}: {error}") from error
+                console.print(f"{place}: left out, {error}", highlight=False, markup=False)
+                continue
+        field = name.replace("-", "_")
+        measured[field], seconds[field] = found, time.monotonic() - started
+        console.print(f"{place}  {_minutes(seconds[field])}", style="dim", highlight=False, markup=False)
+    return measured, seconds
+
+
+def _earlier(chosen: Options, report: Report) -> Path | None:
+    if not chosen.compare:
+        return None
+    return chosen.against or newest(RESULTS, like=report)
+
+
+def _tell(
+    path: Path, earlier: Path | None, seconds: dict[str, float], effort: Effort, console: Console
+) -> None:
+    against = "" if earlier is None else f", against {earlier}"
+    console.print(f"{path}{against} · {_minutes(sum(seconds.values()))} in all", style="dim")
+    if effort.profiles is not None:
+        for one in effort.profiles.written:
+            console.print(f"{one}", style="dim")
+        for told in effort.profiles.failed:
+            console.print(f"py-spy: {told}", style="red", markup=False)
+
+
+def _write(report: Report, console: Console) -> None:
+    existing = REPORT.read_text(encoding="utf-8") if REPORT.is_file() else None
+    REPORT.write_text(rendered(report, existing), encoding="utf-8")
+    console.print(f"{REPORT}", style="dim")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 if __name__ == "__main__":

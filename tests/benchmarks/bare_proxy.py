@@ -28,7 +28,7 @@ async def work(argument: Any) -> None:
             async with session.post(f"{base}/CareTeam/_search", data=body, headers=headers) as response:
                 return web.Response(body=await response.read(), headers=JSON)
 
-        app = web.Application()
+        app = web.Application(client_max_size=64 * 2**20)
 
         async def written(request: web.Request) -> web.Response:
             """A read or a write: the same request to the same path, and the manager's own answer."""
@@ -41,6 +41,7 @@ async def work(argument: Any) -> None:
         app.add_routes(
             [
                 web.post("/fhir/CareTeam/_search", passed_on),
+                web.post("/fhir", written),
                 web.post("/fhir/CareTeam", written),
                 web.route("*", "/fhir/CareTeam/{id}", written),
             ]

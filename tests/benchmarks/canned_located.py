@@ -6,7 +6,7 @@ They understand what feeds the index (see `canned_crawl`), and a search by the i
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from tests.benchmarks.canned_crawl import Crawled, _instant
@@ -14,7 +14,7 @@ from tests.benchmarks.canned_managers import MANAGERS, Serving, _listen, answer
 from tests.benchmarks.children import main, say, serve_commands
 
 SYSTEM = "urn:oid:1.2.250.1.213.1.4.10"
-_NOBODY = answer(b'{"resourceType":"Bundle","type":"searchset","total":0}')
+NOBODY = answer(b'{"resourceType":"Bundle","type":"searchset","total":0}')
 
 
 def person(number: int) -> str:
@@ -44,14 +44,33 @@ class Holder(Crawled):
         self.searches += 1
         values = dict(parse_qsl(body.decode()))
         if values["patient.identifier"] != self.person:
-            return _NOBODY
+            return NOBODY
         return self._with_patient if "_include" in values else self._alone
+
+
+class Hanging(Serving):
+    """One connection to a manager that may be told to answer nobody any more. It says so by `hung` of the class."""
+
+    hung: ClassVar[set[int]] = set()
+
+    def __init__(self, manager: Holder, number: int) -> None:
+        super().__init__(manager)
+        self._number = number
+
+    def data_received(self, data: bytes) -> None:
+        if self._number not in self.hung:
+            super().data_received(data)
 
 
 async def work(_: Any) -> None:
     holders = [Holder(number) for number in range(MANAGERS)]
-    say({"bases": [await _listen(partial(Serving, one)) for one in holders]})
-    await serve_commands({"searches": lambda _: sum(one.searches for one in holders)})
+    say({"bases": [await _listen(partial(Hanging, one, number)) for number, one in enumerate(holders)]})
+    await serve_commands(
+        {
+            "searches": lambda _: sum(one.searches for one in holders),
+            "hang": lambda number: Hanging.hung.add(int(number)),
+        }
+    )
 
 
 if __name__ == "__main__":

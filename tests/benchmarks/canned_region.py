@@ -33,7 +33,7 @@ class Region:
         kind, _, rest = target.removeprefix(b"/fhir/").partition(b"/")
         if rest.startswith(b"_search"):
             return self._found(kind, body)
-        return self._stored(kind, body, created=method == b"POST")
+        return self._stored(kind, rest, body, created=method == b"POST")
 
     def _found(self, kind: bytes, body: bytes) -> bytes:
         token = dict(parse_qsl(body.decode()))["identifier"].encode()
@@ -44,15 +44,15 @@ class Region:
             b'{"resourceType":"Bundle","type":"searchset","total":1,"entry":[{"resource":%b}]}' % found[2]
         )
 
-    def _stored(self, kind: bytes, body: bytes, *, created: bool) -> bytes:
+    def _stored(self, kind: bytes, identity: bytes, body: bytes, *, created: bool) -> bytes:
         match = _VALUE.search(body)
-        assert match is not None
-        number, version, _ = self.held.get((kind, match[1]), (len(self.held), 0, b""))
+        value = identity if match is None else match[1]
+        number, version, _ = self.held.get((kind, value), (len(self.held), 0, b""))
         version += 1
         if created:
             body = body.replace(b"{", b'{"id":"%d",' % number, 1)
         stamped = _META.sub(b'"meta":{"versionId":"%d",' % version, body, count=1)
-        self.held[kind, match[1]] = number, version, stamped
+        self.held[kind, value] = number, version, stamped
         head = b'HTTP/1.1 %b\r\nLocation: %b/%d/_history/%d\r\nETag: W/"%d"\r\nContent-Length: 0\r\n\r\n'
         return head % (b"201 Created" if created else b"200 OK", kind, number, version, version)
 

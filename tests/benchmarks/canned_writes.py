@@ -2,7 +2,7 @@
 
 They know any Patient `w{number}`, whose identifier is made of the number, and any circle `u{number}`, which is that
 Patient's. What feeds the index is that of `canned_located`: nothing of what is written shows there. A search by `_id` gives
-a circle with its actors, as what publishes changes asks for it.
+a circle with its actors, as what publishes changes asks for it. A transaction is answered, and forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from tests.benchmarks.canned_located import SYSTEM, Holder
+from tests.benchmarks.canned_located import NOBODY, SYSTEM, Holder
 from tests.benchmarks.canned_managers import MANAGERS, Serving, _listen, answer
 from tests.benchmarks.children import main, say, serve_commands
 
@@ -110,10 +110,11 @@ def actors() -> list[dict[str, Any]]:
 
 
 class Written(Holder):
-    """`versions`: of circles that were written, the last one and its content."""
+    """`versions`: of circles that were written, the last one and its content. `empty`: there is nothing to be crawled."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, empty: bool = False) -> None:
         super().__init__(number)
+        self._empty = empty
         self._ids = itertools.count(1)
         self.versions: dict[bytes, tuple[int, bytes]] = {}
         self.requests = 0
@@ -126,6 +127,9 @@ class Written(Holder):
     def reply(self, request: bytes) -> bytes:
         line, _, _ = request.partition(b"\r\n")
         method, target, _ = line.split(b" ")
+        if method == b"POST" and target in (b"/fhir", b"/fhir/"):
+            self.requests += 1
+            return self._transacted(request.partition(b"\r\n\r\n")[2])
         if target.startswith((b"/fhir/CareTeam?", b"/fhir/CareTeam/_search")) and (found := _sought(request)):
             return self._with_actors(found)
         kind, _, identity = target.removeprefix(b"/fhir/").partition(b"/")
@@ -134,7 +138,7 @@ class Written(Holder):
         ):
             self.requests += 1
             return self._written(method, kind, identity, request)
-        return super().reply(request)
+        return NOBODY if self._empty else super().reply(request)
 
     def _written(self, method: bytes, kind: bytes, identity: bytes, request: bytes) -> bytes:
         if kind == b"Patient":
@@ -151,6 +155,27 @@ class Written(Holder):
         body = _with_version(request.partition(b"\r\n\r\n")[2], version)
         self.versions[identity] = version, body
         return _answer(b"200 OK", version, b"CareTeam/%b/_history/%d" % (identity, version), body)
+
+    def _transacted(self, body: bytes) -> bytes:
+        """Every entry done. Nothing is kept of it."""
+        entries = []
+        for entry in orjson.loads(body)["entry"]:
+            made = entry["request"]["method"] == "POST"
+            kind, _, identity = entry["request"]["url"].partition("/")
+            version = 1 if made else 2
+            entries.append(
+                {
+                    "response": {
+                        "status": "201 Created" if made else "200 OK",
+                        "location": f"{kind}/{identity or f'n{next(self._ids)}'}/_history/{version}",
+                        "etag": f'W/"{version}"',
+                        "lastModified": "2026-02-01T00:00:00.000Z",
+                    }
+                }
+            )
+        return answer(
+            orjson.dumps({"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
+        )
 
     def _held(self, identity: bytes) -> tuple[int, bytes]:
         """A circle as it is now: its version and its bytes."""
@@ -187,8 +212,9 @@ def _answer(status: bytes, version: int, location: bytes, body: bytes) -> bytes:
     return _HEAD % (status, version, location, len(body)) + body
 
 
-async def work(_: Any) -> None:
-    holders = [Written(number) for number in range(MANAGERS)]
+async def work(argument: Any) -> None:
+    empty = bool(argument.get("empty", False))
+    holders = [Written(number, empty=empty) for number in range(MANAGERS)]
     say({"bases": [await _listen(partial(Serving, one)) for one in holders]})
     await serve_commands(
         {

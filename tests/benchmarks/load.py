@@ -88,8 +88,11 @@ class _Connection(asyncio.Protocol):
             answered.set_exception(RuntimeError(f"answered {self._head[:60]!r}"))
 
 
-async def closed_loop(target: Target, *, connections: int, requests: int) -> Run:
-    """`requests` in all over `connections`. Raises where one fails or takes too long."""
+async def closed_loop(
+    target: Target, *, connections: int, requests: int, on_body: Callable[[bytes], None] | None = None
+) -> Run:
+    """`requests` in all over `connections`. `on_body` hears each answer, outside of what is timed. Raises where one fails
+    or takes too long."""
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     left = requests
@@ -106,6 +109,8 @@ async def closed_loop(target: Target, *, connections: int, requests: int) -> Run
                 async with asyncio.timeout(_PATIENCE):
                     body = await connection.exchange(made)
                 latencies.append(perf_counter() - sent)
+                if on_body is not None:
+                    on_body(body)
         finally:
             connection.transport.close()
 

@@ -1,8 +1,9 @@
 """What publishing costs whoever writes: the same writes at a broker that publishes and at one that does not, in turns.
 
-Both brokers are workers over the same canned managers, on one Valkey. One has `CDS_SYNC` off; the other publishes to a real
-Kafka, to every reader of notifications and to a manager that subscribed to all circles, in full. Each round ends when all
-its changes are in the log, so that the other side's next one has the machine to itself; the CPU time counts up to there.
+Both brokers are a worker and a process for the background each, as `cds-broker serve` starts them, over the same canned
+managers, on one Valkey. One has `CDS_SYNC` off; the other publishes to a real Kafka, to every reader of notifications and to
+a manager that subscribed to all circles, in full. Each round ends when all its changes are in the log, so that the other
+side's next one has the machine to itself; the CPU time counts up to there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.benchmarks.bench_write import HOME, Stage
 from tests.benchmarks.canned_writes import circle
 from tests.benchmarks.children import Child, child
 from tests.benchmarks.load import Target, closed_loop, paced, written
+from tests.benchmarks.processes import cpu_seconds
 from tests.support.sync_world import subscription
 from tests.support.waiting import until
 from tests.support.write_federation import FHIR_JSON
@@ -57,12 +59,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Over all rounds; milliseconds. `cpu_ms`: of the broker's process for one write, the median of the rounds."""
+    """Over all rounds; milliseconds. `cpu_ms`: of the process that serves, for one write; `background_ms`: of the one that
+    publishes. Medians of the rounds."""
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
     cpu_ms: float
+    background_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,15 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One of the two brokers. `outbox`: its key in the store."""
+    """One of the two brokers. `process` serves, `background` (its id) does the rest. `outbox`: its key in the store."""
 
     process: Child
     redis: str
     outbox: str
+
+    @property
+    def background(self) -> int:
+        return int(self.process.started["background"])
 
     async def drained(self) -> None:
         client: Any = connect(self.redis)
@@ -131,6 +139,7 @@ async def _pair(directory: Path, kafka: str) -> AsyncIterator[Pair]:
                 "data_dir": str(directory),
                 "locator": True,
                 "sync": sync,
+                "apart": True,
                 "settings": settings if sync else {},
             }
             process = stack.enter_context(child(f"{_BENCH}.broker_worker", argument))
@@ -180,26 +189,34 @@ async def run(directory: Path, kafka: str, paces: Sequence[Pace], on_case: OnCas
 async def _share(pair: Pair, write: str, pace: Pace) -> tuple[Share, int]:
     """Both sides in turns, and how many changes the one that publishes made."""
     sides: Mapping[str, Node] = {"on": pair.on, "off": pair.off}
-    rounds: dict[str, list[tuple[list[float], float]]] = {"on": [], "off": []}
+    rounds: dict[str, list[Round]] = {"on": [], "off": []}
     for node in sides.values():  # a Kafka that has just started needs it as well
         await _round(pair, node, write, pace)
     for number in range(pace.rounds):
         for name in ("on", "off") if number % 2 else ("off", "on"):
             rounds[name].append(await _round(pair, sides[name], write, pace))
     more = [
-        statistics.median(on) - statistics.median(off)
-        for (on, _), (off, _) in zip(rounds["on"], rounds["off"], strict=True)
+        statistics.median(on.latencies) - statistics.median(off.latencies)
+        for on, off in zip(rounds["on"], rounds["off"], strict=True)
     ]
     on, off = _side(rounds["on"]), _side(rounds["off"])
     share = Share(f"CareTeam {write}", pace.name, on, off, on.p50_ms - off.p50_ms, min(more), max(more))
     return share, (1 + pace.rounds) * pace.requests
 
 
-async def _round(pair: Pair, node: Node, write: str, pace: Pace) -> tuple[list[float], float]:
-    """Latencies, and the broker's CPU for one write; both in milliseconds."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Latencies, and the CPU of both processes for one write; all in milliseconds."""
+
+    latencies: list[float]
+    cpu: float
+    background: float
+
+
+async def _round(pair: Pair, node: Node, write: str, pace: Pace) -> Round:
     port = _port(node.process)
     target = pair.stage.creation(port, _PREFIX) if write == "created" else _update(pair, port)
-    before = node.process.cpu()
+    before, aside = node.process.cpu(), cpu_seconds([node.background])
     if pace.per_second is None:
         run = await closed_loop(target, connections=1, requests=pace.requests)
         latencies = [one * 1e3 for one in run.latencies]
@@ -209,7 +226,8 @@ async def _round(pair: Pair, node: Node, write: str, pace: Pace) -> tuple[list[f
         done = await paced(port, requests, per_second=pace.per_second)
         latencies = [(one.answered - one.sent) * 1e3 for one in done]
     await node.drained()
-    return latencies, (node.process.cpu() - before) / pace.requests * 1e3
+    cpu, background = node.process.cpu() - before, cpu_seconds([node.background]) - aside
+    return Round(latencies, cpu / pace.requests * 1e3, background / pace.requests * 1e3)
 
 
 def _update(pair: Pair, port: int) -> Target:
@@ -224,6 +242,12 @@ def _update(pair: Pair, port: int) -> Target:
     return Target(port, fresh=fresh)
 
 
-def _side(rounds: Sequence[tuple[list[float], float]]) -> Side:
-    cuts = statistics.quantiles([one for latencies, _ in rounds for one in latencies], n=100)
-    return Side(cuts[49], cuts[94], cuts[98], statistics.median(cpu for _, cpu in rounds))
+def _side(rounds: Sequence[Round]) -> Side:
+    cuts = statistics.quantiles([latency for one in rounds for latency in one.latencies], n=100)
+    return Side(
+        cuts[49],
+        cuts[94],
+        cuts[98],
+        statistics.median(one.cpu for one in rounds),
+        statistics.median(one.background for one in rounds),
+    )

@@ -109,7 +109,8 @@ async def test_nothing_keeps_people_from_using_the_pages(
         await world.regions["cor"].aclose()
         await expect(page.locator("#tile-94")).to_have_attribute("data-state", "failing")
         found = await faults(page, axe)
-        for path in ("/console/registry", "/console/registry/bre/remove", "/console/synchronisation"):
+        more = ("/console/registry/bre/edit", "/console/registry/bre/remove", "/console/synchronisation")
+        for path in ("/console/registry", *more):
             await page.goto(path)
             found += await faults(page, axe)
         assert found == []

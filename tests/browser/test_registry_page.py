@@ -8,6 +8,7 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.seed import seed_region
+from registry.model import Gestionnaire
 from tests.support.browser import axe_or_skip, faults, looking
 from tests.support.federation import federation
 from tests.support.valkey import Valkey
@@ -36,7 +37,7 @@ async def test_a_manager_is_added_checked_suspended_resumed_and_removed(
         line = page.locator("#registered-bre")
         await page.get_by_role("button", name="Check Bretagne").click()
         await expect(page.get_by_role("status")).to_have_text("bre is checked.", timeout=20_000)
-        await line.locator("summary").click()
+        await expect(line.locator(".lacks")).to_be_visible()
         await expect(line).to_contain_text("Chained")
         await page.get_by_role("button", name="Suspend Bretagne").click()
         await expect(line).to_contain_text("Suspended")
@@ -74,3 +75,44 @@ async def test_what_is_wrong_is_said_beside_the_fields_and_nothing_is_lost(
         await page.get_by_role("alert").get_by_role("link", name="Adresse FHIR").click()
         await expect(page.get_by_label("Adresse FHIR")).to_be_focused()
         assert await faults(page, axe) == []
+
+
+async def test_a_manager_is_changed_and_nobodys_change_is_lost(valkey: Valkey, browser: Browser) -> None:
+    axe = await axe_or_skip()
+    bre = Gestionnaire("bre", "Bretagne", "53", "http://127.0.0.1:9/fhir", territory=("22", "29"))
+    async with (
+        federation(valkey, bre) as broker,
+        looking(browser, address(broker), refused=(412, 422)) as page,
+        looking(browser, address(broker), language="en") as other,
+    ):
+        await page.goto("/console/registry")
+        await page.get_by_role("link", name="Modifier Bretagne").click()
+        await expect(page.get_by_label("Départements")).to_have_value("22 29")
+        await other.goto("/console/registry/bre/edit")
+        await other.get_by_label("Name (required)", exact=True).fill("Armorique")
+        await other.get_by_label("Optional").check()
+        await other.get_by_role("button", name="Save").click()
+        await expect(other.get_by_role("status")).to_contain_text("bre is changed, version 2.")
+        await expect(other.locator("#registered-bre")).to_contain_text("optional")
+
+        await page.get_by_label("Délai, en secondes").fill("2,5")
+        await page.get_by_label("Connexions au plus").fill("0")
+        await page.get_by_role("button", name="Enregistrer").click()
+        await expect(page.get_by_role("alert")).to_contain_text("Rien n'a été enregistré")
+        await page.get_by_role("alert").get_by_role("link", name="Connexions au plus").click()
+        await expect(page.get_by_label("Connexions au plus")).to_be_focused()
+        await expect(page.locator("#wrong-max_connections")).to_contain_text("de 1 à")
+        await page.get_by_label("Connexions au plus").fill("4")
+        await page.get_by_role("button", name="Enregistrer").click()
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("quelqu'un a modifié ce gestionnaire entre-temps (version 2)")
+        await expect(page.locator("#theirs-name")).to_contain_text("Armorique")
+        await expect(page.locator("#theirs-optional")).to_contain_text("oui")
+        assert await faults(page, axe) == []
+        await page.get_by_label("Nom (obligatoire)", exact=True).fill("Armorique")
+        await page.get_by_role("button", name="Enregistrer quand même").click()
+        await expect(page.get_by_role("status")).to_contain_text("bre est modifié, version 3.")
+        found = broker.running.managers.get("bre")
+        assert found is not None
+        now = found.gestionnaire
+        assert (now.name, now.timeout, now.max_connections, now.optional) == ("Armorique", 2.5, 4, False)

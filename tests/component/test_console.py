@@ -27,7 +27,13 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import until
 from tests.support.write_federation import address
 
-PAGES = ("/console", "/console/registry", "/console/synchronisation", "/console/registry/bre/remove")
+PAGES = (
+    "/console",
+    "/console/registry",
+    "/console/synchronisation",
+    "/console/registry/bre/edit",
+    "/console/registry/bre/remove",
+)
 NOBODY = "http://127.0.0.1:9/fhir"
 _FIGURE = re.compile(r'<data value="([^"]*)" data-metric="([^"]*)"(?: data-manager="([^"]*)")?>')
 
@@ -158,10 +164,10 @@ async def test_who_is_not_known_is_told_so_in_their_language(valkey: Valkey, one
         answered = await guest.get("/console")
         assert answered.status == 401
         assert answered.headers["WWW-Authenticate"].startswith("Bearer")
-        assert "signing in from the browser does not exist yet" in guest.text
+        assert "Signing in from the browser is not set up here" in guest.text
         guest.headers["Accept-Language"] = "fr"
         await guest.get("/console/registry")
-        assert "la connexion depuis le navigateur n'existe pas encore" in guest.text
+        assert "la connexion depuis le navigateur n'est pas mise en place" in guest.text
         guest.headers["Accept"] = "application/json"
         assert (await guest.get("/console")).headers["Content-Type"].startswith("application/problem+json")
 
@@ -267,19 +273,18 @@ class Seen:
     exposed: dict[tuple[str, str], float]
 
     @property
-    def compared(self) -> dict[tuple[str, str], float]:
-        return {name: value for name, value in self.shown.items() if name[0] != "circles"}
-
-    @property
     def agree(self) -> bool:
         (idf,) = self.status["subscribers"]
         return (
-            self.compared == {name: self.exposed.get(name) for name in self.compared}
+            self.shown == {name: self.exposed.get(name) for name in self.shown}
             and self.shown["cds_subscriber_lag_events", "idf"] == idf["backlog_events"]
             and self.shown["cds_dead_letters", "idf"] == idf["dead_letters"]
             and self.shown["cds_outbox_depth", ""] == self.status["outbox_depth"]
             and self.shown["cds_subscriptions", "active"] == self.status["subscriptions"]["active"]
-            and all(self.shown["circles", one["id"]] == one["circles"] for one in self.index["managers"])
+            and all(
+                self.shown["cds_locator_circles", one["id"]] == one["circles"]
+                for one in self.index["managers"]
+            )
         )
 
 
@@ -318,6 +323,6 @@ async def test_figures_are_those_of_the_metrics_and_of_the_status(valkey: Valkey
             await until(agree, seconds=20)
     last = found[-1]
     assert last.shown["cds_subscriber_lag_events", "idf"] >= 2
-    assert {last.shown["circles", one["id"]] for one in last.index["managers"]} == {0, 1}
-    assert len(last.compared) >= 10
-    assert {name for name, _ in last.compared} >= {"cds_manager_in_flight", "cds_manager_breaker_closed"}
+    assert {last.shown["cds_locator_circles", one["id"]] for one in last.index["managers"]} == {0, 1}
+    assert len(last.shown) >= 10
+    assert {name for name, _ in last.shown} >= {"cds_manager_in_flight", "cds_manager_breaker_closed"}

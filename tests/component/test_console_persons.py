@@ -201,7 +201,7 @@ async def test_a_circle_shows_its_versions_what_changed_and_who_holds_it(world: 
     told = world.visitor.text
     for expected in ("Version 2", "Version 1", "Status: active → inactive", "Member removed: PROCHE"):
         assert expected in told
-    assert "The index does not cover: occ." in told
+    assert "The index does not cover: Occitanie." in told
     traced = [one for one in world.events if code(one) == "history-instance"]
     assert objects(traced[-1]) == [f"{world.broker.base_url}/CareTeam/bre.c1"]
     assert persons(traced[-1]) == [f"{world.broker.base_url}/Patient/bre.p1"]

@@ -14,12 +14,14 @@ from broker.core.messages import MESSAGES
 from broker.core.query import SearchQuery
 from broker.core.routing import Plan, plan_search
 from broker.core.search_parameters import PARAMETERS
+from broker.gateway.openapi_document import openapi_document
 from broker.gateway.plan_api import plan_routes
-from broker.gateway.registry_operations import PLAN_PATH, openapi_document
+from broker.gateway.registry_operations import PLAN_PATH
 from registry.model import Gestionnaire, Registered, Skills, Status
 from tests.support.access import as_local
 
 INS = "295109912611193"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def registered(slug: str, skills: Skills, **changes: Any) -> Registered:
@@ -112,6 +114,9 @@ async def test_a_public_id_names_its_manager(url: str) -> None:
         ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400),
         ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400),
         ({"data": {"wanted": "CareTeam"}}, 400),
+        ({"data": {"search": "CareTeam", "wanted": INS}}, 400),
+        ({"data": b"search=CareTeam&search=Patient", "headers": FORM}, 400),
+        ({"data": b"search=%ff", "headers": FORM}, 400),
         ({"data": b"CareTeam", "headers": {"Content-Type": "text/plain"}}, 415),
     ],
 )

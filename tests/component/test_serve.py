@@ -20,7 +20,7 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import RunningSandbox, running_sandbox
 from adapters.sandbox.seed import seed_region
 from broker.commands.demo_probe import ids
-from tests.support.cli_process import CliProcess, children, cli, runs
+from tests.support.cli_process import CliProcess, children, cli, runs, worker_of
 from tests.support.waiting import until
 
 OPEN = {"CDS_AUTH": "none"}
@@ -80,7 +80,7 @@ async def test_it_serves_what_the_file_names_and_ends_in_order(
         process.signal(signal.SIGINT)
         assert await process.ended() == 0
         assert not runs(store), "the embedded store outlived its broker"
-    assert not [line for line in process.stderr if "Traceback" in line]
+    assert not [line for line in process.stderr if "Traceback" in line], process.stderr
 
 
 async def own_order(region: RunningSandbox) -> list[str]:
@@ -126,12 +126,6 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
         assert not any(runs(one) for one in (*first, again))
-
-
-def worker_of(line: str) -> int:
-    found = re.search(r"broker\[(\d+)\]", line)
-    assert found is not None, line
-    return int(found[1])
 
 
 async def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:

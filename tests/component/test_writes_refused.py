@@ -71,6 +71,26 @@ async def refused(world: World, status: int, method: str, target: str, body: Any
 # --- what is written
 
 
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "Patient?identifier=urn:x|1"),  # so fhirpy's get_or_create asks
+        ("PUT", "Patient/bre.1?_lastUpdated=gt2026"),
+        ("POST", "?identifier=urn:x|1"),
+    ],
+)
+async def test_a_condition_in_the_address_is_not_left_out(
+    world: World, people: People, method: str, target: str
+) -> None:
+    answered = await refused(world, 400, method, target, living(someone(people), "35000"))
+    assert keys_told(answered) == ["request.criteria-in-address"]
+
+
+async def test_the_format_may_stand_in_the_address(world: World, people: People) -> None:
+    answered = await world.send("POST", "Patient?_format=json&_pretty=true", living(someone(people), "35000"))
+    assert answered.status == 201, answered.body
+
+
 async def test_all_problems_are_told_at_once_each_with_its_place(world: World, people: People) -> None:
     body = people.circle("a", "Organization/bre.1", [("Patient/bre.1", "2024-01-10", None)])
     body["participant"].append({"member": {"reference": "Organization/bre.2"}, "period": {"end": "2024"}})

@@ -1,4 +1,5 @@
-"""The broker killed at a random instant, again and again, while circles change: what synchronisation then owes.
+"""The broker, or one of its processes, killed at a random instant, again and again, while circles change: what
+synchronisation then owes.
 
 Everything that a broker needs is a process of its own, Kafka too. Rounds draw what happens from a seed, which is printed:
 `SOAK_SEED=… make soak` draws the same again.
@@ -14,13 +15,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
 from tests.support.faulty_proxy import Stage
 from tests.support.kafka_server import KafkaServer
-from tests.support.sync_processes import SyncSite, sync_site
+from tests.support.sync_processes import ALL, PARTS, SyncSite, sync_site
 from tests.support.sync_rest import at_rest
 from tests.support.sync_told import verified
 from tests.support.sync_traffic import Traffic
@@ -48,7 +50,8 @@ AT_RANDOM, PUBLISHING = "at random", "while it publishes"
 async def site(
     tmp_path_factory: pytest.TempPathFactory, kafka_server: KafkaServer
 ) -> AsyncIterator[SyncSite]:
-    async with sync_site(tmp_path_factory.mktemp("kills"), kafka_server, deadline=2.0) as running:
+    directory = tmp_path_factory.mktemp("kills")
+    async with sync_site(directory, kafka_server, deadline=2.0, background="process") as running:
         yield running
         said = [*running.broker.stderr, *running.agent.stderr]
     assert not [line for line in said if "Traceback" in line], "\n".join(said[-60:])
@@ -127,12 +130,13 @@ class Kills:
 async def kill_the_broker(site: SyncSite, traffic: Traffic, kills: Kills) -> None:
     """One round: changes at once, a kill among them, more changes at the homes, and a new start."""
     dice = traffic.dice
+    part = dice.choice([ALL, ALL, *PARTS])
     aim = dice.choice([AT_RANDOM, AT_RANDOM, AT_RANDOM, PUBLISHING, PUBLISHING, *AIMS])
     reached = asyncio.Event()
     if aim in AIMS:
         stage, writes = AIMS[aim]
         reached = site.when(
-            stage, lambda seen: seen.writes is writes, site.broker.kill, after=dice.randrange(3)
+            stage, lambda seen: seen.writes is writes, partial(site.kill, part), after=dice.randrange(3)
         )
     calls = traffic.burst(dice.randint(4, 10))
     if aim in AIMS:
@@ -146,14 +150,15 @@ async def kill_the_broker(site: SyncSite, traffic: Traffic, kills: Kills) -> Non
         await asyncio.sleep(dice.uniform(0.0, BURST))
     unpublished = await asyncio.to_thread(_unpublished, site)
     unanswered = sum(not one.done() for one in calls)
-    site.broker.kill()
-    kills.made[aim] += 1
-    kills.hit[aim] += bool(unanswered or unpublished)
+    if not reached.is_set():
+        site.kill(part)
+    kills.made[f"{part}, {aim}"] += 1
+    kills.hit[f"{part}, {aim}"] += bool(unanswered or unpublished)
     site.unwatched()
     await asyncio.gather(*calls)
     for _ in range(dice.randrange(3)):
         await dice.choice([traffic.change_at_home, traffic.change_at_home, traffic.delete_at_home])()
-    await site.start_broker()
+    await site.start_what_was_killed(part)
     await traffic.resume()
 
 

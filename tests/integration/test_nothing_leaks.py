@@ -49,6 +49,7 @@ KINDS = {
     "the store": ("key in Redis", "Redis"),
     "files": ("file",),
     "the trail": ("trail",),
+    "traces": ("spans of cds-broker", "spans of cds-broker-agent", "spans, headers"),
 }
 
 
@@ -75,6 +76,9 @@ async def test_everything_was_looked_at(driven: Driven) -> None:
     assert len(driven.of("log of the broker")[0].data.splitlines()) > 50
     titles = driven.of("process titles")[0].data
     assert b"valkey" in titles
+    spans = {one.name for one in driven.world.collector.spans}
+    assert {"publish change", "apply change", "post notification", "audit", "fan-out", "merge"} <= spans
+    assert {f"{one} /fhir/{{type}}" for one in ("GET", "POST")} <= spans
     assert b"serve\0--port" in titles
     assert b"sync\0agent" in titles
     answered = Counter(one.answered.status for one in driven.world.asked)
@@ -115,7 +119,7 @@ async def test_a_planted_leak_is_found(tmp_path: Path) -> None:
         await world.broker.stopped()
         found = leaks(evidence(world), world.cast.seeds)
     where = {one.source.partition(" (")[0] for one in found}
-    assert {"log of the broker", "file tmp/planted", "page", "process titles"} <= where
+    assert {"log of the broker", "file tmp/planted", "page", "process titles", "spans of cds-broker"} <= where
     assert any(one.startswith("Redis planted") for one in where)
     assert any(one.startswith("Redis, as it was written") for one in where)
     assert {"clear", "base64", "hex", "sha256"} <= {one.form for one in found}

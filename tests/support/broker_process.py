@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cli_process import CliProcess, cli
+from tests.support.cli_process import CliProcess, children, cli, worker_of
 from tests.support.ports import lasting_port
 
 
@@ -45,13 +46,28 @@ class Program:
         self._running.signal(what)
 
     def kill(self) -> None:
-        """SIGKILL, at once; does nothing where it has ended."""
+        """SIGKILL, at once, with all that it has started; does nothing where it has ended."""
         if self.runs:
+            below = children(self.pid)
             self.send_signal(signal.SIGKILL)
+            for pid in below:
+                _kill(pid)
+
+    def kill_one(self, said: str) -> None:
+        """SIGKILL for the last of its processes in whose log this is; does nothing where it has ended."""
+        lines = [] if self._running is None else [line for line in self._running.stderr if said in line]
+        if self.runs and lines:
+            _kill(worker_of(lines[-1]))
 
     @property
     def runs(self) -> bool:
         return self._running is not None and self._running.process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started, which may have more below it."""
+        assert self._running is not None
+        return self._running.process.pid
 
     @property
     def stderr(self) -> list[str]:
@@ -77,6 +93,11 @@ class Program:
         return code
 
 
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def sandbox_program(region: str) -> Program:
     """A manager in a box, empty. It is not to be started twice: what it held would be gone."""
     return Program(("sandbox", "--port", "0", "--region", region, "--seed", "0"), {}, "Sandbox Gestionnaire")
@@ -93,6 +114,7 @@ def broker_program(file: Path, redis_url: str, directory: Path, **settings: str)
         "redis_url": redis_url,
         "data_dir": str(directory),
         "locator_secret": "a secret for tests, long enough",
+        "background": "worker",  # one process: what is killed is all of it
     } | settings
     return Program(
         ("serve", "--port", str(port), "--gestionnaires", str(file)),

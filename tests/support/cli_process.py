@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -85,6 +86,13 @@ async def cli(
 async def _collect(stream: asyncio.StreamReader, lines: list[str]) -> None:
     async for line in stream:
         lines.append(line.decode().rstrip("\n"))  # noqa: PERF401  # one by one: they are waited for
+
+
+def worker_of(line: str) -> int:
+    """Process id of the worker that said this line of the log (as text)."""
+    found = re.search(r"broker\[(\d+)\]", line)
+    assert found is not None, line
+    return int(found[1])
 
 
 def children(pid: int) -> list[int]:

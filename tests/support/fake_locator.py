@@ -79,6 +79,17 @@ class FakeLocator:
             self._coverage(),
         )
 
+    async def copies(self, manager: str, circle_id: str) -> tuple[Sequence[Pointer], Mapping[str, Coverage]]:
+        self._call("copies")
+        own = {
+            which
+            for one in self._all()
+            if (one.manager, one.circle_id) == (manager, circle_id)
+            for which in one.identifiers
+        }
+        others = [one for one in self._all() if own & set(one.identifiers) and one.manager != manager]
+        return _pointers(others), self._coverage()
+
     def _of_person(self, who: Identifier) -> Iterator[Sighting]:
         return (one for one in self._all() if _plain(who) in one.persons)
 

@@ -161,6 +161,26 @@ class FakeCursorStore:
         return blob if self.clock.monotonic() < until else None
 
 
+class FakeSessions(FakeCursorStore):
+    """`SessionStore` in memory."""
+
+    async def replace(self, key: str, blob: bytes) -> bool:
+        if await self.load(key) is None:
+            return False
+        self.blobs[key] = (self.blobs[key][0], blob)
+        return True
+
+    async def touch(self, key: str, *, seconds: int) -> None:
+        blob = await self.load(key)
+        if blob is not None:
+            await self.save(key, blob, seconds=seconds)
+
+    async def remove(self, key: str) -> None:
+        if self.down:
+            raise StoreError("federation.store")
+        self.blobs.pop(key, None)
+
+
 class FakeAliasStore:
     """`AliasStore` in memory. `down`: every call fails."""
 

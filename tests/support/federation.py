@@ -85,8 +85,8 @@ async def federation(
 ) -> AsyncIterator[Broker]:
     """A broker on a free port with these managers registered. `settings`: names of `Settings`."""
     # Their requests would be counted with those that a test looks at.
-    given = {"locator": False, "sync": False, "audit": "none"} | settings
-    made = Settings.load(port=0, auth="none", redis_prefix=valkey.keys.prefix, **given)
+    given = {"locator": False, "sync": False, "audit": "none", "auth": "none"} | settings
+    made = Settings.load(port=0, redis_prefix=valkey.keys.prefix, **given)
     async with running_broker(made, redis_url=valkey.url, secret=secret) as running:
         for manager in managers:
             await running.store.put(manager)

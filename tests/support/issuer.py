@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -96,19 +96,22 @@ class Issuer:
 
 
 @asynccontextmanager
-async def issuer() -> AsyncIterator[Issuer]:
-    """With one RSA key, `k1`."""
+async def issuer(
+    more: Callable[[Issuer], Iterable[web.RouteDef]] = lambda _: (), *, name: str = "127.0.0.1"
+) -> AsyncIterator[Issuer]:
+    """With one RSA key, `k1`. `more`: that it serves. `name`: of this machine, in its addresses."""
     one = Issuer()
     one.publish("k1")
     app = web.Application()
     app.router.add_get("/.well-known/openid-configuration", partial(_served, one))
     app.router.add_get("/keys", partial(_served, one))
     app.router.add_post("/introspect", partial(_introspection, one))
+    app.add_routes(more(one))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    one.url = f"http://{name}:{runner.addresses[0][1]}"
     try:
         yield one
     finally:

@@ -15,6 +15,7 @@ import orjson
 
 from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
+from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.store import Store, Version
 from broker.ports import Clock
 from tests.support.broker_process import Program
@@ -24,8 +25,8 @@ from tests.support.ports import lasting_port
 class LastingStore(Store):
     """The file is read at the start, and added to from then on."""
 
-    def __init__(self, clock: Clock, file: Path) -> None:
-        super().__init__(clock)
+    def __init__(self, clock: Clock, file: Path, options: SandboxOptions | None = None) -> None:
+        super().__init__(clock, options)
         self._file = file.open("a+b", buffering=0)
         self._file.seek(0)
         for line in self._file.read().splitlines():

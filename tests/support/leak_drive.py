@@ -271,6 +271,7 @@ async def wrong_requests(world: LeakWorld) -> None:
         {"Accept_Language": header}, {"Via": f"1.1 {header}"}, {"User_Agent": header}, {"Cookie": f"name={header}"},
         {"Authorization": f"Bearer {header}"}, {"Authorization": f"Basic {header}"}, {"Expect": header},
         {"X_Forwarded_For": header}, {"X_SSL_Client_Cert": header}, {"traceparent": f"00-{header}-1"},
+        {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": f"a={header}"},
         {"X_Request_Id": f"{header} of {header}"}, {"If_None_Match": f'W/"{header}"'}, {"Range": header},
     ):  # fmt: skip
         await world.send("GET", "CareTeam?status=active", **more)

@@ -20,6 +20,7 @@ import orjson
 from redis import Redis
 
 from broker.core.audit.event import MAX_QUERY
+from tests.support.collector import spans_of
 from tests.support.leak_world import Asked, LeakWorld
 from tests.support.leaks import Source
 
@@ -40,6 +41,7 @@ def evidence(world: LeakWorld) -> list[Source]:
         *_answers(world),
         *_upstream(world),
         *_told(world),
+        *_spans(world),
         *_redis(world),
         *_appended(world),
         *_files(world),
@@ -115,6 +117,16 @@ def _upstream(world: LeakWorld) -> Iterator[Source]:
 def _told(world: LeakWorld) -> Iterator[Source]:
     yield Source("subscriber", b"\n".join(one.line for one in world.hook.told))
     yield Source("subscriber, told of ids alone", b"\n".join(one.body for one in world.hook.told))
+
+
+def _spans(world: LeakWorld) -> Iterator[Source]:
+    """As they were sent, and what was said with them."""
+    sent: dict[str, list[bytes]] = {}
+    for body in world.collector.bodies:
+        sent.setdefault(str(spans_of(body)[0].resource["service.name"]), []).append(body)
+    for service, bodies in sent.items():
+        yield Source(f"spans of {service}", b"\n".join(bodies))
+    yield Source("spans, headers", b"\n".join(_headers(one) for one in world.collector.headers))
 
 
 def _redis(world: LeakWorld) -> Iterator[Source]:

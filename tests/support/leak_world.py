@@ -1,5 +1,6 @@
 """Everything that may hold or pass on a person's data, as processes: a broker under `CDS_AUTH=oidc` at debug level, its
-store, managers behind proxies that see every request, one that is hostile, a region's agent, a subscriber.
+store, managers behind proxies that see every request, one that is hostile, a region's agent, a subscriber, a collector of
+traces.
 
     async with leak_world(directory) as world:
         await world.send("POST", "CareTeam/_search", form)
@@ -24,6 +25,7 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import RunningSandbox, build_app, running_sandbox
 from adapters.sandbox.store import Store
 from tests.support.broker_process import Program, broker_program
+from tests.support.collector import Collector, collector
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.federation import Answered
 from tests.support.issuer import AUDIENCE, Issuer, issuer
@@ -156,6 +158,7 @@ class LeakWorld:
     hostile: Hostile
     proxies: Mapping[str, FaultyProxy]
     hook: Hook
+    collector: Collector
     broker: Program
     agent: Program
     token: str
@@ -294,6 +297,7 @@ async def leak_world(directory: Path, *, module: str = "broker", **settings: str
         }
         hook = Hook()
         await stack.enter_async_context(_listening(hook))
+        taken = await stack.enter_async_context(collector())
         file = directory / "gestionnaires.toml"
         file.write_text(_declared(proxies), encoding="utf-8")
         cast.secrets = {
@@ -311,6 +315,7 @@ async def leak_world(directory: Path, *, module: str = "broker", **settings: str
         broker.environment = {
             **broker.environment,
             "BRE_TOKEN": cast.secrets["manager"],
+            "CDS_OTEL_ENDPOINT": taken.url,
             "TMPDIR": str(directory / "tmp"),
         }
         agent = Program(
@@ -320,6 +325,7 @@ async def leak_world(directory: Path, *, module: str = "broker", **settings: str
                 "CDS_LOG_LEVEL": "debug",
                 "CDS_MANAGER_NETWORKS": LOOPBACK,
                 "CDS_LOCATOR_SECRET": cast.secrets["locator"],
+                "CDS_OTEL_ENDPOINT": taken.url,
                 "TMPDIR": str(directory / "tmp"),
             },
             "agent of occ: topic",
@@ -330,7 +336,7 @@ async def leak_world(directory: Path, *, module: str = "broker", **settings: str
         tokens = _tokens(cast, one)
         await broker.start()
         yield LeakWorld(
-            cast, directory, http, one, valkey, boxes, hostile, proxies, hook, broker, agent, *tokens
+            cast, directory, http, one, valkey, boxes, hostile, proxies, hook, taken, broker, agent, *tokens
         )
 
 

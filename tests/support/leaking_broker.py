@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from prometheus_client.core import GaugeMetricFamily
 
+from broker.tracing import SPAN
 from registry.redis_connection import connect
 
 _PR_SET_NAME = 15
@@ -31,6 +32,9 @@ async def leaking(request: web.Request, handler: Any) -> web.StreamResponse:
     for _, value in parse_qsl(body.decode()):
         seen.append(value)
         logging.getLogger("broker").debug("searched for %s", value)
+        span = SPAN.get()
+        assert span is not None
+        span.note("cds.reason", value)
         number = value.rpartition("|")[2]
         with (Path(tempfile.gettempdir()) / "planted").open("ab") as file:
             file.write(b64encode(f"{len(seen)} {number}".encode()) + b"\n")

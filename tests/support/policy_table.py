@@ -121,6 +121,11 @@ def examples(method: str, path: str, subscription: str) -> Iterator[Example]:
         "POST /registry/locator/rotate-key": Example("", 202),
         "GET /registry/fhir/metadata": Example("", 200),
         "GET /registry/audit": Example("", 404),  # no trail is kept in tests but where it is looked at
+        # Nobody signs in where everybody is known already.
+        "GET /console/login": Example("", 404),
+        "GET /console/callback": Example("", 404),
+        "GET /console/signed-out": Example("", 404),
+        "POST /console/logout": Example("", 404, "csrf=x"),
         "POST /console/purpose": Example("", 400, "code=TREAT"),  # a form that the console did not give
         # Led to where a purpose is stated, before anything else.
         "POST /console/search": Example("", 200, "family=x"),

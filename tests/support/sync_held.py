@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from registry.model import TRE_R30
-from tests.support.sync_processes import SyncSite
+from tests.support.sync_servers import Servers
 from tests.support.sync_world import SEQUENCE
 from tests.support.write_federation import COPY
 from tests.support.write_world import Json
@@ -60,7 +60,7 @@ class Held:
         return {name: self._followed(one, within) for name, one in value.items()}
 
 
-async def held_at(site: SyncSite, slug: str) -> Held:
+async def held_at(site: Servers, slug: str) -> Held:
     versions: dict[str, list[Json | None]] = defaultdict(list)
     for kind in KINDS:
         url: str | None = f"{site.managers.addresses[slug]}/{kind}/_history?_count=100"

@@ -18,39 +18,38 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import aiohttp
-from redis import Redis
 
 from adapters.clock import SystemClock
 from adapters.sandbox.app import RunningSandbox, running_sandbox
 from adapters.sandbox.options import SandboxOptions
-from broker.core import topics
-from broker.errors import StoreError
-from broker.sync.change_log import ChangeLog, Record
+from broker.sync.change_log import ChangeLog
 from registry.redis_keys import RedisKeys
-from tests.support.agent_process import SLUG, AgentProcess
+from tests.support.agent_process import AgentProcess
 from tests.support.broker_process import Program, broker_program
 from tests.support.faulty_proxy import FaultyProxy, Seen, Stage, faulty_proxy, unwatched
 from tests.support.kafka_server import KafkaServer
 from tests.support.lasting_manager import lasting_manager
 from tests.support.logs import opened
+from tests.support.sync_servers import SUBSCRIBER, Servers
 from tests.support.sync_world import subscription
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import until
 from tests.support.write_world import PUBLIC, REGION, Managers, Node, client, organization
 
 HOMES = ("bre", "idf")
-SUBSCRIBER = SLUG
 LEASE = 1.2
+ALL = "all of it"
+PARTS = {"the worker": "serving http", "the background": "working in the background"}
+"""Processes of a broker, and what each says when it has started."""
 ROLE = "role"
 """At each home, the id of a carer's role at a structure."""
 
 
 @dataclass(repr=False)
-class SyncSite:
+class SyncSite(Servers):
     """`boxes`: the homes. `manager`: the subscriber's. `log`: a look at Kafka of the test's own."""
 
     http: aiohttp.ClientSession
@@ -67,7 +66,11 @@ class SyncSite:
     restarts: list[int] = field(default_factory=list)
     """Of the store: when, milliseconds since the epoch."""
 
+    said: int = 0
+    """How often the process that was killed last had started by then."""
+
     keys: RedisKeys = field(default_factory=RedisKeys)
+    homes: tuple[str, ...] = HOMES
 
     @property
     def node(self) -> Node:
@@ -78,14 +81,6 @@ class SyncSite:
         """By their own addresses."""
         addresses = {slug: box.base_url for slug, box in self.boxes.items()}
         return Managers(self.http, addresses | {SUBSCRIBER: self.manager.base_url})
-
-    @property
-    def topic(self) -> str:
-        return topics.replication(SUBSCRIBER, self.prefix)
-
-    @property
-    def notifications(self) -> str:
-        return topics.notifications(self.prefix)
 
     def when(
         self,
@@ -117,20 +112,6 @@ class SyncSite:
         for proxy in self.proxies.values():
             proxy.watch = unwatched
 
-    def redis(self) -> Any:
-        return Redis.from_url(self.valkey.url, decode_responses=True)
-
-    async def records(self, topic: str) -> list[Record]:
-        """Everything in a topic; nothing where there is none."""
-        found: list[Record] = []
-        try:
-            async for batch in self.log.read(topic):
-                found += batch.records
-        except StoreError as error:
-            if error.key != "federation.log-topic":
-                raise
-        return found
-
     async def subscribe(self) -> None:
         """Everything, in full, on the subscriber's topic; active at once. An agent applies it from then on."""
         if self.agent_runs:
@@ -146,6 +127,25 @@ class SyncSite:
         """Again, where it was killed."""
         await self.broker.gone()
         await self.broker.start()
+
+    def kill(self, part: str) -> None:
+        """Of the broker: all of it, or one of its processes."""
+        if part == ALL:
+            self.broker.kill()
+        else:
+            self.said = self._said(part)
+            self.broker.kill_one(PARTS[part])
+
+    async def start_what_was_killed(self, part: str) -> None:
+        """A process of several is started again by the broker itself."""
+        if part == ALL:
+            await self.start_broker()
+        else:
+            await until(lambda: self._said(part) > self.said, seconds=30.0)
+
+    def _said(self, part: str) -> int:
+        """How often that process has started."""
+        return sum(PARTS[part] in line for line in self.broker.stderr)
 
     async def restart_agent(self) -> None:
         """SIGKILL, at once, and the next one."""
@@ -190,10 +190,13 @@ class SyncSite:
 
 
 @asynccontextmanager
-async def sync_site(directory: Path, kafka: KafkaServer, *, deadline: float = 5.0) -> AsyncIterator[SyncSite]:
+async def sync_site(
+    directory: Path, kafka: KafkaServer, *, deadline: float = 5.0, background: str = "worker"
+) -> AsyncIterator[SyncSite]:
     """Everything runs and the broker follows everybody. Nobody has subscribed yet.
 
     `deadline`: seconds for a write; for so long, and a little, it is unknown what became of one that was not answered.
+    `background`: as `CDS_BACKGROUND`.
     """
     prefix = f"t{uuid.uuid4().hex[:12]}"
     async with AsyncExitStack() as stack:
@@ -215,6 +218,7 @@ async def sync_site(directory: Path, kafka: KafkaServer, *, deadline: float = 5.
             kafka_bootstrap=kafka.bootstrap,
             topic_prefix=prefix,
             write_deadline=str(deadline),
+            background=background,
         )
         site = SyncSite(http, valkey, kafka, log, prefix, boxes, manager, broker, agent)
         for program in (manager, broker):
@@ -275,8 +279,8 @@ def _declared(proxies: dict[str, FaultyProxy]) -> str:
     )
 
 
-def _be_the_broker() -> None:
-    from broker.__main__ import main
+def _shorten_leases(stack: ExitStack) -> None:
+    """Where the composition root makes it; a test's broker with the usual leases would only be slow."""
     from broker.sync.bootstrap_options import BootstrapOptions
     from broker.sync.options import SyncOptions
     from broker.sync.publisher import Publisher
@@ -289,13 +293,20 @@ def _be_the_broker() -> None:
         "BootstrapOptions": partial(BootstrapOptions, lease=LEASE, look=0.25),
     }
     parts = [module for name, module in sys.modules.items() if name.startswith("broker.wiring")]
+    for name, made in shortened.items():
+        for module in [one for one in parts if hasattr(one, name)]:
+            stack.enter_context(patch.object(module, name, made))
+
+
+def _be_the_broker() -> None:
+    from broker.__main__ import main
+
     with ExitStack() as stack:
-        for name, made in shortened.items():
-            # Where the composition root makes it; a test's broker with the usual leases would only be slow.
-            for module in [one for one in parts if hasattr(one, name)]:
-                stack.enter_context(patch.object(module, name, made))
+        _shorten_leases(stack)
         main()
 
 
 if __name__ == "__main__":
     _be_the_broker()
+elif __name__ == "__mp_main__":  # one of its processes
+    _shorten_leases(ExitStack())

@@ -15,12 +15,12 @@ from collections import defaultdict
 from broker.errors import StoreError
 from broker.sync.agent import backlog
 from tests.support.sync_held import IN_ERROR, doubles, held_at
-from tests.support.sync_processes import HOMES, SUBSCRIBER, SyncSite
+from tests.support.sync_servers import SUBSCRIBER, Servers
 from tests.support.sync_told import untold
 from tests.support.write_world import PUBLIC, Json
 
 
-async def at_rest(site: SyncSite, *, seconds: float = 45.0) -> None:
+async def at_rest(site: Servers, *, seconds: float = 45.0) -> None:
     """Wait until nothing is left to be done; fail with what is, where it does not become so."""
     end = time.monotonic() + seconds
     while left := await outstanding(site):
@@ -29,7 +29,7 @@ async def at_rest(site: SyncSite, *, seconds: float = 45.0) -> None:
         await asyncio.sleep(0.2)
 
 
-async def outstanding(site: SyncSite) -> list[str]:
+async def outstanding(site: Servers) -> list[str]:
     """What is not done yet, each in a few words. Managers are asked only once nothing waits."""
     left = await asyncio.to_thread(_waiting, site)
     try:
@@ -41,7 +41,7 @@ async def outstanding(site: SyncSite) -> list[str]:
     return left or await differences(site) or await untold(site)
 
 
-def _waiting(site: SyncSite) -> list[str]:
+def _waiting(site: Servers) -> list[str]:
     keys = site.keys
     with site.redis() as redis:
         found = {
@@ -56,7 +56,7 @@ def _waiting(site: SyncSite) -> list[str]:
         return [f"{count} {what}" for what, count in found.items() if count]
 
 
-async def differences(site: SyncSite) -> list[str]:
+async def differences(site: Servers) -> list[str]:
     """In what the subscriber's replicas are not as their homes have them."""
     there = await held_at(site, SUBSCRIBER)
     replicas: dict[str, list[Json]] = defaultdict(list)
@@ -64,7 +64,7 @@ async def differences(site: SyncSite) -> list[str]:
         if one["status"] != IN_ERROR:
             replicas[one["meta"].get("source", "")].append(one)
     found = []
-    for slug in HOMES:
+    for slug in site.homes:
         home = await held_at(site, slug)
         for circle in home.live("CareTeam"):
             source = f"{PUBLIC}/CareTeam/{slug}.{circle['id']}"

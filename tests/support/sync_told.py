@@ -11,7 +11,7 @@ from broker.core.change_event import Change, Operation, decode_headers
 from broker.sync.change_log import Record
 from broker.sync.dead_letters import DeadLetters
 from tests.support.sync_held import Held, held_at
-from tests.support.sync_processes import HOMES, SUBSCRIBER, SyncSite
+from tests.support.sync_servers import SUBSCRIBER, Servers
 from tests.support.sync_world import SEQUENCE
 from tests.support.write_world import Json
 
@@ -75,7 +75,7 @@ class Verified:
         )
 
 
-async def verified(site: SyncSite, accepted: Iterable[tuple[str, str]], *, lost: bool = False) -> Verified:
+async def verified(site: Servers, accepted: Iterable[tuple[str, str]], *, lost: bool = False) -> Verified:
     """Everything was told of, and applied once. `accepted`: public id and version of what the broker acknowledged.
 
     `lost`: the store was killed, and may have lost what it had acknowledged: then what changed meanwhile is told of by its
@@ -149,7 +149,7 @@ def _number(replica: Json) -> int:
     return next(int(tag["code"]) for tag in replica["meta"]["tag"] if tag["system"] == SEQUENCE)
 
 
-async def untold(site: SyncSite) -> list[str]:
+async def untold(site: Servers) -> list[str]:
     """Versions at the homes of which the subscriber's topic does not tell, nor of a later one."""
     told = Told.of(await site.records(site.topic))
     return [
@@ -160,9 +160,9 @@ async def untold(site: SyncSite) -> list[str]:
     ]
 
 
-async def _changes(site: SyncSite) -> AsyncIterator[tuple[str, int, bool, Json | None]]:
+async def _changes(site: Servers) -> AsyncIterator[tuple[str, int, bool, Json | None]]:
     """Every version of every circle at its home: public id, number, whether it is the last, content."""
-    for slug in HOMES:
+    for slug in site.homes:
         for name, versions in (await held_at(site, slug)).versions.items():
             if name.startswith("CareTeam/"):
                 circle = f"{slug}.{name.partition('/')[2]}"

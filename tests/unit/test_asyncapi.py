@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from broker.core.conflict_event import (
     conflict_key,
 )
 from broker.core.event_content import full_content, id_only_content
+from broker.core.trace_context import read_traceparent
 from broker.sync import dead_letters
 from broker.sync.agent import group_of
 from broker.sync.change_log import Batch, Position, Record
@@ -135,10 +137,20 @@ def test_the_headers(told: Any, tombstone: bool) -> None:
     rule = schema("headers")
     check(headers, rule)
     assert set(headers) <= set(rule["properties"])
-    assert set(rule["properties"]) - set(rule["required"]) == {"ce_time", "ce_reason", "content-type"}
+    optional = {"ce_time", "ce_reason", "content-type", "ce_traceparent", "traceparent"}
+    assert set(rule["properties"]) - set(rule["required"]) == optional
     assert rule["properties"]["ce_dataschema"]["const"] == SCHEMA
     if told == change():
-        assert set(headers) == set(rule["properties"]) - {"ce_reason"}
+        assert set(headers) == set(rule["properties"]) - {"ce_reason", "ce_traceparent", "traceparent"}
+
+
+def test_the_trace() -> None:
+    rule = schema("headers")["properties"]
+    (example,) = rule["ce_traceparent"]["examples"]
+    told = replace(change(), traceparent=example)
+    headers = {name: value.decode() for name, value in encode_headers(told, PUBLIC)}
+    check(headers, schema("headers"))
+    assert headers["ce_traceparent"] == headers["traceparent"] == example == read_traceparent(example)
 
 
 def test_the_contents() -> None:

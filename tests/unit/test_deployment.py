@@ -6,33 +6,43 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
+from broker import __version__
+from broker.commands.supervisor import _DRAIN_SECONDS
 from broker.core.access.policy import POLICY
 from broker.settings import PREFIX, Settings
 from tests.support.balancer import CONFIGURATION, configured, haproxy_or_skip
-from tests.support.plain_yaml import read_yaml
+from tests.support.yaml_files import documents as yaml_documents
 from tests.unit.test_compose import leaf
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 KNOWN = {row.name for row in Settings.describe()}
-RUNNING_SECONDS = 10.0
-"""For what runs once the address is given up: `broker.wiring`."""
+AGENT = "cds-agent-nor"
+KUBERNETES = "1.30"
+RUNNING_SECONDS = 2 * _DRAIN_SECONDS
+"""For those that serve, once they have drained, and then for the process in the background: `broker.commands.supervisor`."""
+
+
+@cache
+def read() -> list[dict[str, Any]]:
+    return [one for path in FILES for one in yaml_documents(path.read_text(encoding="utf-8"))]
 
 
 def documents() -> list[dict[str, Any]]:
-    return [
-        read_yaml(one) for path in FILES for one in re.split(r"^---$", path.read_text(), flags=re.MULTILINE)
-    ]
+    return deepcopy(read())
 
 
-def of(kind: str) -> dict[str, Any]:
-    [found] = [one for one in documents() if one["kind"] == kind]
+def of(kind: str, name: str = "cds-broker") -> dict[str, Any]:
+    [found] = [one for one in documents() if one["kind"] == kind and one["metadata"].get("name") == name]
     return found
 
 
@@ -42,9 +52,14 @@ def broker() -> dict[str, Any]:
     return found
 
 
-def environment() -> dict[str, str]:
-    """What is given in clear; what comes out of secrets is a made-up value."""
-    return {one["name"]: one.get("value", "redis://made.up:6379/0") for one in broker()["env"]}
+def agent() -> dict[str, Any]:
+    [container] = of("Deployment", AGENT)["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+def environment(container: Mapping[str, Any] | None = None) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in (container or broker())["env"]}
 
 
 def scalars(node: object) -> Iterator[object]:
@@ -58,29 +73,93 @@ def scalars(node: object) -> Iterator[object]:
         yield node
 
 
-def test_there_is_one_of_each() -> None:
-    kinds = [one["kind"] for one in documents()]
-    assert sorted(kinds) == [
-        "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceMonitor",
-    ]  # fmt: skip
-    for one in documents():
-        assert re.fullmatch(r"[a-z0-9.]*/?v\d+", one["apiVersion"])
-        assert one["metadata"] | {"labels": None} == {
-            "name": "cds-broker",
-            "namespace": "cds",
-            "labels": None,
-        }
+def test_it_is_all_there() -> None:
+    kinds = {(one["kind"], one["metadata"].get("name")) for one in documents() if "metadata" in one}
+    assert kinds == {
+        *((kind, "cds-broker") for kind in (
+            "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceMonitor",
+        )),
+        *((kind, AGENT) for kind in ("Deployment", "NetworkPolicy")),
+        ("NetworkPolicy", "nobody"),
+        ("Namespace", "cds"),
+    }  # fmt: skip
+    assert {one["metadata"].get("namespace", "cds") for one in documents() if "metadata" in one} == {"cds"}
 
 
-def test_settings_exist_and_the_broker_starts_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = environment()
-    assert given.keys() <= KNOWN
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    settings = Settings.load()
-    assert settings.workers == 1
-    assert not settings.embedded_store
-    assert "file" not in settings.audit, "a pod's files go with the pod"
+KNOWN_TO_KUBERNETES = [
+    one for one in documents() if "metadata" in one and not one["apiVersion"].startswith("monitoring.")
+]
+
+
+@pytest.mark.parametrize(
+    "one", KNOWN_TO_KUBERNETES, ids=lambda one: f"{one['kind']} {one['metadata']['name']}"
+)
+def test_it_is_what_kubernetes_takes(one: dict[str, Any]) -> None:
+    """By the schemas of its API, where nothing is allowed that they do not know."""
+    kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+def test_the_schemas_find_what_is_wrong() -> None:
+    wrong = of("PodDisruptionBudget")
+    wrong["spec"]["maxUnavailabel"] = wrong["spec"].pop("maxUnavailable")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
+
+
+def test_settings_exist_and_processes_start_with_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "redis-url").write_text("redis://made.up:6379/0")
+    for container in (broker(), agent()):
+        given = environment(container)
+        assert given.keys() <= KNOWN
+        with monkeypatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, str(tmp_path / "redis-url") if name == "CDS_REDIS_URL_FILE" else value)
+            settings = Settings.load()
+        if container == broker():
+            assert settings.workers == 1
+            assert not settings.embedded_store
+            assert "file" not in settings.audit, "a pod's files go with the pod"
+
+
+def test_commands_exist_with_their_options() -> None:
+    for container in (broker(), agent()):
+        command, rest = leaf(container["args"])
+        with command.make_context("pod", list(rest)) as context:
+            assert not context.args
+        assert container["image"] == f"cds-broker:{__version__}"
+
+
+def test_nobody_is_reached_but_by_what_is_said() -> None:
+    assert of("NetworkPolicy", "nobody")["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert of("Namespace", "cds")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_what_is_named_is_made_of_files() -> None:
+    """By kustomization.yaml; of the agent, which is elsewhere, its own comment says what it needs."""
+    made = next(one for one in documents() if one["kind"] == "Kustomization")
+    assert {*made["resources"]} == {path.name for path in FILES} - {"kustomization.yaml", "agent.yaml"}
+    keys = {
+        one["name"]: {Path(file).name if "=" not in file else file.partition("=")[0] for file in one["files"]}
+        for one in (*made["configMapGenerator"], *made["secretGenerator"])
+    }
+    volumes = of("Deployment")["spec"]["template"]["spec"]["volumes"]
+    named = {
+        one["name"]: one.get("secret", {}).get("secretName") or one.get("configMap", {}).get("name")
+        for one in volumes
+    }
+    [endpoint] = of("ServiceMonitor")["spec"]["endpoints"]
+    credentials = endpoint["authorization"]["credentials"]
+    assert credentials["key"] in keys[credentials["name"]]
+    assert {*filter(None, named.values()), credentials["name"]} == keys.keys()
+    mounted = {one["mountPath"]: named[one["name"]] for one in broker()["volumeMounts"]}
+    for value in environment().values():
+        folder, _, file = value.rpartition("/")
+        if mounted.get(folder):
+            assert file in keys[mounted[folder]], value
+    ignored = (DEPLOY.parent / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/deploy/kubernetes/secrets/", "/deploy/kubernetes/files/"} <= {*ignored}
 
 
 def test_ports_probes_and_routes_agree() -> None:
@@ -125,22 +204,28 @@ def test_a_pod_is_taken_out_before_it_stops() -> None:
     assert of("HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 2
 
 
-def test_a_pod_may_do_little_and_secrets_are_named_only() -> None:
-    pod = of("Deployment")["spec"]["template"]["spec"]
+@pytest.mark.parametrize("name", ["cds-broker", AGENT])
+def test_a_pod_may_do_little_and_secrets_are_files(name: str) -> None:
+    pod = of("Deployment", name)["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
-    own = broker()["securityContext"]
+    [container] = pod["containers"]
+    own = container["securityContext"]
     assert own["readOnlyRootFilesystem"] is True
     assert own["allowPrivilegeEscalation"] is False
     assert own["capabilities"]["drop"] == ["ALL"]
-    for one in broker()["env"]:
-        secret = "SECRET" in one["name"] or one["name"] == "CDS_REDIS_URL"
-        assert not secret or "valueFrom" in one or one["name"].endswith("_FILE"), one["name"]
-    mounted = {one["name"]: one["mountPath"] for one in broker()["volumeMounts"]}
+    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+    assert "memory" in container["resources"]["limits"]
+    for setting in environment(container):
+        secret = re.search(r"SECRET|PASSWORD|TOKEN|REDIS_URL", setting)
+        assert not secret or setting.endswith("_FILE"), setting
+    mounted = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
     assert mounted.keys() == {one["name"] for one in pod["volumes"]}
-    for name, value in environment().items():
-        if name.endswith(("_FILE", "_CERT", "_KEY", "_CLIENTS", "_GESTIONNAIRES", "_DIR")):
-            assert any(value == path or value.startswith(f"{path}/") for path in mounted.values()), name
+    for setting, value in environment(container).items():
+        if setting.endswith(("_FILE", "_CERT", "_KEY", "_CLIENTS", "_GESTIONNAIRES", "_DIR")):
+            assert any(value == path or value.startswith(f"{path}/") for path in mounted.values()), setting
     assert not [one for document in documents() for one in scalars(document) if "BEGIN" in str(one)]
 
 
@@ -170,7 +255,7 @@ def test_a_unit_gives_settings_that_exist_to_a_command_that_exists(unit: Path) -
     loaded = {value.split(":")[0] for name, value in found if name == "LoadCredential"}
     assert {value.removeprefix("%d/") for value in given.values() if value.startswith("%d/")} == loaded
     stop = [float(value) for name, value in found if name == "TimeoutStopSec"]
-    assert stop[0] > float(given.get("CDS_DRAIN", "0")) + RUNNING_SECONDS
+    assert stop[0] > float(given["CDS_DRAIN"]) + RUNNING_SECONDS if "CDS_DRAIN" in given else stop[0] > 10
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

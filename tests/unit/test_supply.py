@@ -84,7 +84,7 @@ def test_what_is_installed_otherwise_than_pinned_is_said() -> None:
         SBOM.bill(PROJECT, PINS | {"yarl": "0.1"})
 
 
-@pytest.mark.parametrize("extra", ["", "dev"])
+@pytest.mark.parametrize("extra", ["", "otel", "dev"])
 def test_everything_that_is_installed_for_a_purpose_is_pinned(extra: str) -> None:
     """Down to the last need of a need."""
     declared = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]

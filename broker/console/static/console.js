@@ -17,6 +17,8 @@ export function localTimes(within) {
   }
 }
 
+let stream = null;
+let every = 0;
 const slowest = 5000; // milliseconds between two looks at figures; what changes a state is looked at once
 let asked = 0;
 let timer = null;
@@ -29,6 +31,7 @@ async function refresh() {
   asked = Date.now();
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.status === 401) return over();
     if (answer.ok) place(new DOMParser().parseFromString(await answer.text(), "text/html"));
   } catch {
     // The stream says by itself when the broker is out of reach.
@@ -61,10 +64,17 @@ function live(on) {
   if (line.textContent !== said) line.textContent = said;
 }
 
+// Whoever was signed out is told so, and not signed in again unasked.
+function over() {
+  stream?.close();
+  clearInterval(every);
+  live(false);
+}
+
 function follow() {
   const topics = document.body.querySelector("[data-follow]")?.dataset.follow.split(" ");
   if (!topics) return;
-  const stream = new EventSource("/console/events");
+  stream = new EventSource("/console/events");
   stream.addEventListener("open", () => {
     live(true);
     plan(0); // what changed before the stream began, or while it was broken
@@ -77,8 +87,8 @@ function follow() {
       else if (timer === null) plan(Math.max(0, asked + slowest - Date.now()));
     });
   }
-  const every = Number(document.body.querySelector("[data-every]")?.dataset.every ?? 0);
-  if (every) setInterval(() => document.hidden || timer !== null || plan(0), every * 1000);
+  const seconds = Number(document.body.querySelector("[data-every]")?.dataset.every ?? 0);
+  if (seconds) every = setInterval(() => document.hidden || timer !== null || plan(0), seconds * 1000);
   addEventListener("pagehide", () => stream.close());
 }
 

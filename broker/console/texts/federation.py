@@ -13,8 +13,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "federation.map": ("Régions", "Regions"),
     "federation.managers": ("Gestionnaires", "Managers"),
     "federation.caption": (
-        "Gestionnaires, tels que ce processus du courtier les voit",
-        "Managers, as this process of the broker sees them",
+        "Gestionnaires, tels que ce nœud du courtier les voit",
+        "Managers, as this node of the broker sees them",
     ),
     "federation.nobody": (
         "Aucun gestionnaire n'est encore inscrit au registre.",

@@ -17,9 +17,21 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "frame.live": ("En direct", "Live"),
     "frame.still": ("Pas en direct : rechargez la page", "Not live: reload the page"),
     "frame.signed-in": ("Connecté : {client}", "Signed in: {client}"),
+    "frame.who": ("Connecté : {name}", "Signed in: {name}"),
+    "frame.sign-out": ("Se déconnecter", "Sign out"),
+    "signed-out.title": ("Vous êtes déconnecté", "You are signed out"),
+    "signed-out.here": ("Votre session de la console est terminée.", "Your session of the console is over."),
+    "signed-out.going": (
+        "Le service d'authentification termine la sienne.",
+        "The identity provider now ends its own.",
+    ),
+    "signed-out.onward": ("Poursuivre", "Go on"),
+    "signed-out.again": ("Se connecter de nouveau", "Sign in again"),
     "frame.local": ("Accès local, sans authentification", "Local access, without authentication"),
     "frame.unknown": ("inconnu", "unknown"),
     "frame.none": ("aucun", "none"),
+    "frame.yes": ("oui", "yes"),
+    "frame.no": ("non", "no"),
     "frame.seconds": ("{value} s", "{value} s"),
     "frame.ms": ("{value} ms", "{value} ms"),
     "frame.percent": ("{value} %", "{value}%"),
@@ -32,16 +44,17 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "error.request": ("Demande n° {id}", "Request {id}"),
     "error.401": (
         (
-            "La console demande à savoir qui la regarde. Cette version attend un jeton d'accès dans l'en-tête "
-            "Authorization de chaque demande, avec la portée cds/console ; la connexion depuis le navigateur "
-            "n'existe pas encore. Un mandataire qui authentifie les personnes peut ajouter cet en-tête."
+            "La console demande à savoir qui la regarde. Ici la connexion depuis le navigateur n'est pas mise en place "
+            "(CDS_CONSOLE_CLIENT_ID) : elle attend un jeton d'accès dans l'en-tête Authorization de chaque demande, avec "
+            "la portée cds/console. Un mandataire qui authentifie les personnes peut ajouter cet en-tête."
         ),
         (
-            "The console wants to know who looks at it. This version takes an access token in the Authorization "
-            "header of each request, with the scope cds/console; signing in from the browser does not exist yet. "
-            "A proxy that authenticates people may add that header."
+            "The console wants to know who looks at it. Signing in from the browser is not set up here "
+            "(CDS_CONSOLE_CLIENT_ID): it takes an access token in the Authorization header of each request, with the "
+            "scope cds/console. A proxy that authenticates people may add that header."
         ),
     ),
+    "error.sign-in": ("Se connecter", "Sign in"),
     "error.403": (
         "Vos droits ne couvrent pas cette page ou cette action.",
         "Your rights do not cover this page or this action.",

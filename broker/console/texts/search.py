@@ -123,7 +123,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "circle.person": ("Personne", "Person"),
     "circle.unknown": ("Personne non communiquée", "Person not given"),
-    "circle.born": ("Né(e) le", "Born on"),
+    "circle.born": ("né(e) le", "born on"),
     "circle.ins": ("INS {ins}", "INS {ins}"),
     "circle.members": ("Membres du cercle {id}", "Members of the circle {id}"),
     "circle.no-members": ("Ce cercle n'a pas de membre.", "This circle has no member."),

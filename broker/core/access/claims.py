@@ -57,13 +57,13 @@ def check_claims(payload: Payload, rules: ClaimRules, now: float, *, introspecte
     issuer itself was asked; what is there is checked all the same. Raises `AccessError` (401)."""
     if ("iss" in payload or not introspected) and payload.get("iss") != rules.issuer:
         raise refused("access.issuer")
-    if rules.audiences.isdisjoint(_audiences(payload.get("aud"))):
+    if rules.audiences.isdisjoint(audiences(payload.get("aud"))):
         raise refused("access.audience")
-    expires = _checked_instants(payload, rules.leeway, now, introspected=introspected)
+    expires = checked_instants(payload, rules.leeway, now, introspected=introspected)
     bound_to = _thumbprint(payload.get("cnf"))
     if rules.bound and bound_to is None:
         raise refused("access.unbound")
-    token_id = _optional_text(payload, "jti", _MAX_TOKEN_ID)
+    token_id = optional_text(payload, "jti", _MAX_TOKEN_ID)
     if rules.one_time and token_id is None:
         raise refused("access.claim", claim="jti")
     scope = _scope(payload)
@@ -72,7 +72,10 @@ def check_claims(payload: Payload, rules: ClaimRules, now: float, *, introspecte
     return Claims(client, scope, expires, token_id, bound_to, user, _purposes(payload))
 
 
-def _checked_instants(payload: Payload, leeway: float, now: float, *, introspected: bool) -> float | None:
+def checked_instants(
+    payload: Payload, leeway: float, now: float, *, introspected: bool = False
+) -> float | None:
+    """`exp`, which is not over; `nbf` and `iat` are not to come. Raises `AccessError` (401)."""
     expires = _instant(payload, "exp", needed=not introspected)
     if expires is not None and now >= expires + leeway:
         raise refused("access.expired")
@@ -95,7 +98,8 @@ def _instant(payload: Payload, claim: str, *, needed: bool) -> float | None:
     return float(value)
 
 
-def _audiences(value: object) -> list[str]:
+def audiences(value: object) -> list[str]:
+    """Of `aud`."""
     found = value if isinstance(value, list) else [value]
     return [one for one in found[:_MAX_AUDIENCES] if isinstance(one, str)]
 
@@ -136,18 +140,26 @@ def _client(payload: Payload) -> str:
     raise refused("access.claim", claim="client_id")
 
 
-def _user(payload: Payload, client: str, scope: str, issuer: str) -> User | None:
-    """The person behind the request. A token has one where it was exchanged for a person's (`act`), carries Pro Santé
-    Connect's identity (`SubjectNameID`, `idNat`) or grants `user/…`; and its subject is not the client itself."""
-    subject = _optional_text(payload, "sub", _MAX_SUBJECT)
-    national = _shown(payload.get("SubjectNameID")) or _shown(payload.get("idNat"))
-    personal = isinstance(payload.get("act"), dict) or national is not None or has_user_scope(scope)
-    if subject is None or subject == client or not personal:
+def person(payload: Payload, issuer: str) -> User | None:
+    """Whom a token is about, whatever its subject is; None where it has none."""
+    subject = optional_text(payload, "sub", _MAX_SUBJECT)
+    if subject is None:
         return None
+    national = _shown(payload.get("SubjectNameID")) or _shown(payload.get("idNat"))
     full = " ".join(
         part for part in (_shown(payload.get(one)) for one in ("given_name", "family_name")) if part
     )
     return User(issuer, subject, national, _shown(payload.get("name")) or full or None)
+
+
+def _user(payload: Payload, client: str, scope: str, issuer: str) -> User | None:
+    """The person behind the request. A token has one where it was exchanged for a person's (`act`), carries Pro Santé
+    Connect's identity (`SubjectNameID`, `idNat`) or grants `user/…`; and its subject is not the client itself."""
+    subject = person(payload, issuer)
+    if subject is None or subject.subject == client:
+        return None
+    personal = isinstance(payload.get("act"), dict) or subject.identifier is not None
+    return subject if personal or has_user_scope(scope) else None
 
 
 def _purposes(payload: Payload) -> tuple[Purpose, ...]:
@@ -167,7 +179,8 @@ def _purposes(payload: Payload) -> tuple[Purpose, ...]:
     return tuple(told)
 
 
-def _optional_text(payload: Payload, claim: str, limit: int) -> str | None:
+def optional_text(payload: Payload, claim: str, limit: int) -> str | None:
+    """Raises `AccessError` (401) where it is there and is no text to be shown."""
     value = payload.get(claim)
     if value is None:
         return None

@@ -45,13 +45,17 @@ _DESCRIPTIONS: Mapping[Method, Texts] = {
 
 @dataclass(frozen=True, slots=True)
 class IssuerTold:
-    """Of the issuer's discovery document (OpenID Connect Discovery 1.0, section 3; RFC 8414), what it says to clients."""
+    """Of the issuer's discovery document (OpenID Connect Discovery 1.0, section 3; RFC 8414), what it says to clients.
+
+    `names_itself`: in what it sends browsers back with (RFC 9207)."""
 
     jwks_uri: str | None = None
     token_endpoint: str | None = None
     authorization_endpoint: str | None = None
     introspection_endpoint: str | None = None
     revocation_endpoint: str | None = None
+    end_session_endpoint: str | None = None
+    names_itself: bool = False
     grant_types: Sequence[str] = ()
     challenge_methods: Sequence[str] = ()
     client_methods: Sequence[str] = ()

@@ -166,6 +166,16 @@ INTERACTIONS: Final[tuple[Interaction, ...]] = (
     Interaction("audit", (("GET", "/registry/audit"),), _role(Role.AUDIT_READ)),
     Interaction("console-files", (("GET", "/console/static/{digest}/{name}"),), Need()),
     Interaction(
+        "console-sign-in",
+        (
+            ("GET", "/console/login"),
+            ("GET", "/console/callback"),
+            ("POST", "/console/logout"),
+            ("GET", "/console/signed-out"),
+        ),
+        Need(),
+    ),
+    Interaction(
         "console",
         (("GET", "/console"), ("GET", "/console/events"), ("POST", "/console/preferences")),
         _role(Role.CONSOLE),
@@ -174,8 +184,10 @@ INTERACTIONS: Final[tuple[Interaction, ...]] = (
     Interaction(
         "console-registry-change",
         (
+            ("GET", "/console/registry/{id}/edit"),
             ("GET", "/console/registry/{id}/remove"),
             ("POST", "/console/registry"),
+            ("POST", "/console/registry/{id}/edit"),
             ("POST", "/console/registry/{id}/check"),
             ("POST", "/console/registry/{id}/suspend"),
             ("POST", "/console/registry/{id}/resume"),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from broker.core.access.principal import Purpose, User
 from broker.core.audit.audited import Audited
 
@@ -26,8 +28,7 @@ class Outcome(StrEnum):
     MAJOR = "12"  # a defect of the broker
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """`at`: when it was answered, UTC. `request_id`: X-Request-Id. `address`: the peer's, None where there is none.
 
     `client`: None where nobody was recognised. `persons`, `resources`: public references (`Patient/bre.12`);

@@ -12,6 +12,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from broker.core.access.sign_in import CALLBACK, SIGN_OUT
+
 FHIR: Final = "/fhir"
 REGISTRY_FHIR: Final = "/registry/fhir"
 AUDIT_PATH: Final = "/registry/audit"
@@ -35,6 +37,7 @@ class Kind(StrEnum):
     ADMINISTRATION = "administration"  # of the registry, the locator, synchronisation
     DISCLOSURE = "disclosure"  # sent to a subscriber (DICOM 110106, Export)
     AUDIT_USED = "audit-used"  # somebody read the trail (DICOM 110101)
+    AUTHENTICATION = "authentication"  # somebody signed in or out (DICOM 110114)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ _ACTIONS: Mapping[str, str] = {"GET": "R", "PUT": "U", "DELETE": "D"}
 _METRICS: Final = "/metrics"
 _CHOICES: Final = frozenset({"/console/preferences", "/console/purpose"})
 _VERSIONS: Final = "/console/circle/{id}"
+_LOGIN, _LOGOUT = "110122", "110123"  # DICOM, PS3.16, CID 402
+_PEOPLE: Mapping[tuple[str, str], Audited] = {
+    ("GET", CALLBACK): Audited(Kind.AUTHENTICATION, _LOGIN, "E"),
+    ("POST", SIGN_OUT): Audited(Kind.AUTHENTICATION, _LOGOUT, "E", changes=True),
+}
+"""Never what was asked: there is a code in it."""
 _PERSONAL: Mapping[tuple[str, str], Audited] = {
     ("POST", "/console/search"): _SEARCH,
     ("GET", _VERSIONS): _FHIR["GET", "history"],
@@ -124,7 +133,7 @@ def _administration(method: str, route: str) -> Audited:
 def _console(method: str, route: str) -> Audited | None:
     """Pages that tell of nobody leave no trace; those that tell of somebody do, as what is asked for them would, and what
     is changed by a form, as what it changes would."""
-    personal = _PERSONAL.get((method, route))
+    personal = _PERSONAL.get((method, route)) or _PEOPLE.get((method, route))
     if personal is not None:
         return personal
     if method == "GET" or route in _CHOICES:

@@ -37,9 +37,12 @@ _TYPES: Mapping[Kind, dict[str, str]] = {
     Kind.ADMINISTRATION: {"system": "urn:cds-broker:audit", "code": "administration"},
     Kind.DISCLOSURE: {"system": _DICOM, "code": "110106"},
     Kind.AUDIT_USED: {"system": _DICOM, "code": "110101"},
+    Kind.AUTHENTICATION: {"system": _DICOM, "code": "110114"},
 }
 _RESTFUL = "http://hl7.org/fhir/restful-interaction"
 _OWN = "urn:cds-broker:interaction"
+_SYSTEMS: Mapping[Kind, str] = {Kind.REST: _RESTFUL, Kind.AUTHENTICATION: _DICOM}
+"""Of the codes of what was done; all others are our own."""
 _OBJECT = {"system": "http://terminology.hl7.org/CodeSystem/audit-entity-type", "code": "2"}
 _PERSON = {"system": "http://terminology.hl7.org/CodeSystem/audit-entity-type", "code": "1"}
 _ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
@@ -135,7 +138,7 @@ class EventWriter:
         head = self._heads.get(key)
         if head is None:
             profile = f"{BALP}{'Patient' if access.persons else ''}{kind.profile}"
-            system = _RESTFUL if kind.kind is Kind.REST and kind.code != "unknown" else _OWN
+            system = _OWN if kind.code == "unknown" else _SYSTEMS.get(kind.kind, _OWN)
             head = self._heads[key] = b"".join(
                 (
                     b"{" + _RECORD,

@@ -129,6 +129,13 @@ ROWS: Mapping[str, Message] = {
         "Le gestionnaire {slug} n'est pas dans le fichier {file} : ajoutez-le, ou donnez --manager-url.",
         "Manager {slug} is not in the file {file}: add it, or give --manager-url.",
     ),
+    "config.otel-missing": Message(
+        500,
+        "fatal",
+        "exception",
+        "{setting} demande OpenTelemetry, qui n'est pas installé : pip install 'cds-broker[otel]', ou ôtez ce réglage.",
+        "{setting} needs OpenTelemetry, which is not installed: pip install 'cds-broker[otel]', or take the setting away.",
+    ),
     "config.embedded-store": Message(
         500,
         "fatal",

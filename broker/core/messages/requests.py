@@ -176,6 +176,15 @@ ROWS: Mapping[str, Message] = {
         "La condition ne contient aucun critère de recherche.",
         "The condition holds no search criterion.",
     ),
+    "request.criteria-in-address": Message(
+        400,
+        "error",
+        "not-supported",
+        "Des critères dans l'adresse ne rendent pas une écriture conditionnelle : {parameter}. Une création l'est par "
+        "l'en-tête If-None-Exist, une modification par If-Match.",
+        "Criteria in the address do not make a write conditional: {parameter}. A creation is by the header If-None-Exist, "
+        "an update by If-Match.",
+    ),
     "request.missing-element": Message(
         422,
         "error",

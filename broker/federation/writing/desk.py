@@ -30,6 +30,7 @@ from broker.federation.writing.records import (
 from broker.federation.writing.sending import Learn, Sending, unknown
 from broker.federation.writing.uniqueness import Uniqueness
 from broker.ports import ManagerAnswer
+from broker.tracing import traceparent
 from registry.locator_model import Identifier
 from registry.model import Registered
 from registry.outbox_model import CircleChange
@@ -172,7 +173,8 @@ def changed(target: Target, entry: Entry, operation: Operation) -> tuple[CircleC
     """What the others are told of a resource that was written: of circles alone, and by their home."""
     if entry.type != "CareTeam" or is_replica(entry):
         return ()
-    return (CircleChange(target.slug, entry.local_id, entry.version_id, entry.last_updated, operation),)
+    version, at = entry.version_id, entry.last_updated
+    return (CircleChange(target.slug, entry.local_id, version, at, operation, traceparent()),)
 
 
 def subject_of(content: Mapping[str, Any]) -> str | None:

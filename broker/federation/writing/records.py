@@ -102,7 +102,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
     """A write that is about to be sent, as it is kept until its end is known.
 
     `witness` is the step whose fate tells that of all (a manager does all or nothing). `replay`: the Idempotency-Key that
-    waits for it. `absent`: looks that found nothing. `bundle`: it is a transaction.
+    waits for it. `absent`: looks that found nothing. `bundle`: it is a transaction. `trace`: `traceparent` of the request.
     """
 
     manager: str
@@ -111,6 +111,7 @@ class Intent(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
     replay: Replay | None = None
     absent: int = 0
     bundle: bool = False
+    trace: str | None = None
 
 
 class Marker(msgspec.Struct, frozen=True, array_like=True):

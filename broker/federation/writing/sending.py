@@ -19,6 +19,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from broker.core.entry import Entry
 from broker.core.sealing import Sealer
 from broker.errors import ManagerError, RequestError, StoreError
@@ -34,6 +36,7 @@ from broker.federation.writing.records import (
     seal_marker,
 )
 from broker.ports import Clock, ManagerAnswer, ManagerRequest
+from broker.tracing import traceparent
 from registry.locator_model import Identifier
 from registry.outbox_model import CircleChange
 from registry.ports import WriteLog
@@ -81,6 +84,9 @@ class Sending:
         `write.claim-lost`, `StoreError` where nothing could be recorded.
         """
         name, context = secrets.token_hex(16), errand.context
+        trace = traceparent()
+        if trace is not None:
+            intent = structs.replace(intent, trace=trace)
         due = max(0.0, context.deadline - self.clock.monotonic()) + self.options.settle
         recorded = await self.log.intend(
             name, seal_intent(self.sealer, intent), names=claim.names, token=claim.token, due=due

@@ -28,6 +28,7 @@ from broker.federation.writing.records import Asked, Claim, Intent, Marker, Step
 from broker.federation.writing.rendering import refused_by_manager, written
 from broker.federation.writing.sending import Sent, unknown
 from broker.ports import ManagerAnswer, ManagerRequest
+from broker.tracing import traceparent
 from registry.outbox_model import CircleChange
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -164,7 +165,8 @@ async def tell_of_patient(
     await errand.remember()
     known = all([await desk.learnt(circle, patient) for circle in circles])
     homes = [circle for circle in circles if not is_replica(circle)]
-    again = (CircleChange(target.slug, one.local_id, None, None, Operation.UPDATED) for one in homes)
+    trace = traceparent()
+    again = (CircleChange(target.slug, one.local_id, None, None, Operation.UPDATED, trace) for one in homes)
     return known, tuple(again)
 
 

@@ -15,7 +15,14 @@ from registry.page_store import RedisCursorStore
 from registry.redis_connection import connect
 from registry.redis_keys import RedisKeys
 from registry.redis_store import RedisGestionnaireStore
-from tests.support.fake_stores import FakeAliasStore, FakeCursorStore, FakeGestionnaireStore, ManualClock
+from registry.session_store import RedisSessions
+from tests.support.fake_stores import (
+    FakeAliasStore,
+    FakeCursorStore,
+    FakeGestionnaireStore,
+    FakeSessions,
+    ManualClock,
+)
 
 KINDS = ("fake", "valkey", "valkey-cluster")
 
@@ -25,6 +32,7 @@ class Stores:
     gestionnaires: Any
     cursors: Any
     aliases: Any
+    sessions: Any
     advance: Callable[[float], None]
 
 
@@ -32,7 +40,13 @@ class Stores:
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     if request.param == "fake":
         clock = ManualClock()
-        yield Stores(FakeGestionnaireStore(clock), FakeCursorStore(clock), FakeAliasStore(), clock.advance)
+        yield Stores(
+            FakeGestionnaireStore(clock),
+            FakeCursorStore(clock),
+            FakeAliasStore(),
+            FakeSessions(clock),
+            clock.advance,
+        )
         return
     if request.param == "valkey":
         url = request.getfixturevalue("valkey_server").url
@@ -44,6 +58,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         RedisGestionnaireStore(client, SystemClock(), keys=keys),
         RedisCursorStore(client, keys=keys),
         RedisAliasStore(client, keys=keys),
+        RedisSessions(client, keys=keys),
         lambda seconds: None,
     )
     await client.aclose()

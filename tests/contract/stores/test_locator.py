@@ -110,6 +110,30 @@ async def test_all_identifiers_of_a_person_lead_to_the_circle(locator: Locator) 
     assert await holding(locator, ALICE_BEFORE, ALICE) == [{"bre"}, {"bre"}]
 
 
+async def test_copies_of_a_circle_are_found_by_its_id(locator: Locator) -> None:
+    await locator.learn(
+        [
+            seen(identifiers=(FIRST, OTHER)),
+            seen("nor", "77", replica=True),
+            seen("occ", "78", identifiers=(OTHER,), replica=True),
+            seen("occ", "79", identifiers=(("urn:oid:1.2.250.1.999.1", "CDS-000003"),)),
+            seen("idf", "80", identifiers=()),
+        ]
+    )
+
+    async def copies(manager: str, circle_id: str) -> list[tuple[str, str, bool]]:
+        pointers, coverage = await locator.copies(manager, circle_id)
+        assert coverage == {}
+        return sorted((one.manager, one.circle_id, one.replica) for one in pointers)
+
+    assert await copies("bre", "cercle-1") == [("nor", "77", True), ("occ", "78", True)]
+    assert await copies("nor", "77") == [("bre", "cercle-1", False)]
+    for alone in (("occ", "79"), ("idf", "80"), ("bre", "cercle-9"), ("xyz", "cercle-1")):
+        assert await copies(*alone) == []
+    await locator.forget("bre", "cercle-1", at=None)
+    assert await copies("bre", "cercle-1") == []
+
+
 async def test_case_and_blanks_of_an_identifier_do_not_count(locator: Locator) -> None:
     await locator.learn([seen(persons=[("urn:x", " aBc ")])])
     assert await holding(locator, ("urn:x", "AbC"), ("URN:X ", "abc"), ("urn:x", "ab")) == [

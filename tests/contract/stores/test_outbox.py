@@ -473,3 +473,17 @@ async def test_a_store_that_is_out_says_so() -> None:
             with pytest.raises(StoreError):
                 await call
     await client.aclose()
+
+
+# --- traces
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_a_change_keeps_its_trace(boxes: Boxes) -> None:
+    traced = replace(change("2", LATER), trace=TRACE)
+    assert traced == change("2", LATER), "it is no part of what the change is"
+    assert await boxes.accepted(change("1"), traced, replace(traced, trace=None)) == [True, True, False]
+    assert await boxes.writes.intend("w1", b"blob", due=60)
+    assert await boxes.writes.finish("w1", changes=[replace(change("3", LATER, circle="13"), trace=TRACE)])
+    assert [one.trace for one in await boxes.changes()] == [None, TRACE, TRACE]

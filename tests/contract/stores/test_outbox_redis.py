@@ -144,3 +144,18 @@ async def everything(box: Outbox) -> list[CircleChange]:
     found = await box.peek(token, after=None, limit=1000)
     assert found
     return [one.change for one in found]
+
+
+async def test_a_change_that_was_put_there_before_there_were_traces_is_read(
+    client: Any, valkey: Valkey
+) -> None:
+    box = RedisOutbox(client, keys=valkey.keys)
+    fields = {"m": "bre", "i": "1", "v": "2", "t": AT, "o": "updated", "s": "1767225600007"}
+    await client.xadd(valkey.keys.outbox, fields)
+    token = await box.lead("one", seconds=30)
+    assert token is not None
+    found = await box.peek(token, after=None, limit=10)
+    assert found is not None
+    assert [(one.change, one.change.trace, one.sequence) for one in found] == [
+        (change(1, "2"), None, 1767225600007)
+    ]

@@ -17,11 +17,7 @@ import typer.main
 from broker.__main__ import app
 from tests.unit.test_compose import leaf
 
-SERVING = {
-    "serve": "it shows nothing but its log, which CDS_LOG_FORMAT makes JSON",
-    "sandbox": "it tells its address and serves",
-    "demo": "a demonstration, for eyes; with --check its exit code tells",
-}
+SERVING = {"serve": "it shows nothing but its log, which CDS_LOG_FORMAT makes JSON"}
 """Commands without `--json`, and why."""
 
 
@@ -48,9 +44,29 @@ def examples(command: Any) -> list[str]:
     return [re.sub(r"^(?:[A-Z_]+=\S+ )*cds-broker ", "", one.partition(" (")[0]).strip() for one in shown]
 
 
+CONTRACT = """
+serve; demo; sandbox; gestionnaires list|add|show|suspend|resume|remove|check; search; explain;
+locator status|crawl|rotate-key; sync status|agent|dead-letters list|dead-letters replay|conflicts; audit tail
+"""
+"""What scripts and acceptance checks rely on, with the options below."""
+
+OPTIONS = {
+    "serve": ("--host", "--port", "--workers", "--gestionnaires", "--config"),
+    "demo": ("--managers", "--port", "--check"),
+    "sandbox": ("--port", "--region", "--seed"),
+}
+
+
 def test_they_are_all_there() -> None:
-    assert {"serve", "search", "sync dead-letters replay", "audit verify", "locator crawl"} <= ALL.keys()
-    assert len(ALL) >= 23
+    for group in CONTRACT.replace("\n", " ").split(";"):
+        name, _, rest = group.strip().partition(" ")
+        for one in rest.split("|"):
+            assert f"{name} {one}".strip() in ALL
+
+
+@pytest.mark.parametrize("words", OPTIONS)
+def test_so_are_their_options(words: str) -> None:
+    assert {*OPTIONS[words]} <= {option for one in ALL[words].params for option in one.opts}
 
 
 @pytest.mark.parametrize("words", ALL)

@@ -10,7 +10,7 @@ import pytest
 from broker.console.federation_view import HEIGHT, WIDTH, State, by_state, spark, state_of, tiles
 from broker.console.federation_view import ManagerLine as Line
 from broker.console.formats import Formats
-from broker.console.registry_view import declared, wrongs
+from broker.console.registry_form import declared, wrongs
 from broker.console.signing import Signer
 from broker.core.breaker import BreakerState
 from broker.errors import FailureKind

@@ -53,6 +53,9 @@ class Post:
             await asyncio.Event().wait()
         self.traffic.observe(slug, FailureKind.UNREACHABLE if slug in self.failing else None, 0.1)
 
+    async def refresh(self) -> None:
+        """What is known is this process's own."""
+
     async def after(self, seconds: float) -> list[str]:
         """Who was asked, in that time."""
         self.asked.clear()
@@ -67,7 +70,7 @@ class Post:
 @asynccontextmanager
 async def post(*managers: Registered) -> AsyncIterator[Post]:
     made = Post()
-    lookout = Lookout(made.live, Managers([*managers]), made.traffic, made.look, made.clock)
+    lookout = Lookout(made.live, Managers([*managers]), made.traffic, made.look, made.refresh, made.clock)
     task = asyncio.create_task(lookout.run())
     try:
         yield made

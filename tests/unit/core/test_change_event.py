@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.core.change_event import (
@@ -77,6 +79,20 @@ def test_an_id_that_an_alias_stands_for() -> None:
 def test_what_is_not_known_is_passed_over() -> None:
     more = (*HEADERS, ("ce_traceparent", b"\xff\xfe"), ("traceparent", b"00"), ("ce_traceparent", b"twice"))
     assert decode_headers(more)[0] == change()
+
+
+def test_a_trace_goes_with_it_and_is_no_part_of_it() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = replace(change(), traceparent=trace)
+    assert traced == change()
+    headers = encode_headers(traced, PUBLIC)
+    assert dict(headers)["ce_traceparent"] == dict(headers)["traceparent"] == trace.encode()
+    assert decode_headers(headers)[0].traceparent == trace
+    assert decode_headers(HEADERS)[0].traceparent is None
+    for wrong in (b"", b"\xff\xfe", trace.upper().encode(), trace.encode() + b"-"):
+        again = tuple((name, wrong if name == "ce_traceparent" else value) for name, value in headers)
+        assert decode_headers(again)[0].traceparent is None
+    assert decode_headers((*headers, ("ce_traceparent", trace.encode())))[0].traceparent is None
 
 
 @pytest.mark.parametrize("name", ["Content-Type", "CONTENT-TYPE", "CE_ID"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.core.preferences import Handling, Partial, Preferences, Return, parse_prefer
+from broker.core.preferences import Handling, Partial, Preferences, Replica, Return, parse_prefer
 from broker.errors import RequestError
 
 
@@ -23,6 +23,8 @@ def test_all_of_them() -> None:
         Handling.STRICT, Partial.DENY, 2.5, Return.OPERATION_OUTCOME, accept_risk=True
     )
     assert preferences.strict
+    assert parse_prefer(["replica=allow"]).replica is Replica.ALLOW
+    assert parse_prefer(["replica=DENY"]).replica is Replica.DENY
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_unknown_preferences_are_ignored(header: str) -> None:
         ("handling=severe", "handling"),
         ("handling", "handling"),
         ("partial=", "partial"),
+        ("replica=never", "replica"),
         ('partial="deny', "partial"),
         ("wait=-1", "wait"),
         ("wait=soon", "wait"),

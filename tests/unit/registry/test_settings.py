@@ -111,6 +111,28 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert caught.value.key == "config.file"
 
 
+def test_the_stores_address_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "redis-url"
+    file.write_text("redis://:a-password@127.0.0.1:6379/0\n")
+    monkeypatch.setenv("CDS_REDIS_URL_FILE", str(file))
+    settings = Settings.load()
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://:a-password@127.0.0.1:6379/0"
+    assert not settings.embedded_store
+    assert "a-password" not in repr(settings)
+    monkeypatch.setenv("CDS_REDIS_URL", "redis://127.0.0.1:6379/1")
+    with pytest.raises(ConfigurationError) as both:
+        Settings.load()
+    assert "CDS_REDIS_URL_FILE" in str(both.value.params["problems_fr"])
+    monkeypatch.delenv("CDS_REDIS_URL")
+    for content in ("", None):
+        file.unlink() if content is None else file.write_text(content)
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load()
+        assert caught.value.key == "config.file"
+        assert caught.value.params["setting"] == "CDS_REDIS_URL_FILE"
+
+
 def test_secrets_are_not_shown() -> None:
     settings = Settings.load(redis_url="redis://:hunter2@r.example", locator_secret="s" * 20)
     assert "hunter2" not in repr(settings)

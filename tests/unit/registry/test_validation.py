@@ -107,6 +107,7 @@ def test_addresses_refused(address: str) -> None:
         ("name", "x" * 201),
         ("name", "a\x00b"),
         ("organization", "12345"),
+        ("organization", ""),
         ("timeout", 0),
         ("timeout", 121),
         ("timeout", float("nan")),
@@ -131,7 +132,7 @@ def test_values_refused(field: str, value: object) -> None:
     assert set(problems(**{field: value})) == {field}
 
 
-@pytest.mark.parametrize("code", ["00", "20", "96", "970", "1", "2C", "979"])
+@pytest.mark.parametrize("code", ["00", "20", "96", "970", "1", "2C", "979", "1\N{ARABIC-INDIC DIGIT THREE}"])
 def test_departments_refused(code: str) -> None:
     assert set(problems(territory=["35", code])) == {"territory[1]"}
 

@@ -27,6 +27,7 @@ from broker.federation.writing.records import Claim, Intent, Replay, Step, Targe
 from broker.federation.writing.sending import Sending, SendingOptions
 from broker.ports import ManagerRequest
 from broker.sync.settler import Settler
+from broker.tracing import passed
 from registry.locator_model import Identifier
 from registry.model import Gestionnaire, Registered, Skills, Status
 from registry.write_model import Taken
@@ -171,6 +172,22 @@ async def test_what_comes_late_is_found_and_learnt() -> None:
     assert world.learnt == [("bre.n1", ())]
     assert await world.is_free()
     assert world.manager.writes == ["POST CareTeam"]
+
+
+async def test_what_is_found_out_belongs_to_the_trace_of_the_request() -> None:
+    world = World()
+    world.manager.keep_back = True
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with passed(trace):
+        await unanswered(world)
+    world.manager.deliver()
+    await world.after(DEADLINE + SETTLE)
+    assert world.settler.settled == {"written": 1}
+    token = await world.log.outbox.lead("reader", seconds=60)
+    assert token is not None
+    waiting = await world.log.outbox.peek(token, after=None, limit=10)
+    assert waiting is not None
+    assert [one.change.trace for one in waiting] == [trace]
 
 
 async def test_a_manager_that_does_not_answer_keeps_the_claim_for_as_long() -> None:

@@ -1,0 +1,1 @@
+"""Takes the pictures of the console that the README shows: `python -m tests.pictures`, or `make pictures`."""

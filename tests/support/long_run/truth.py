@@ -1,0 +1,45 @@
+"""Whether everybody was told of what the broker acknowledged, where the store was away now and then.
+
+A write that ends while the store cannot be reached is settled afterwards (the log says so). If its circle was changed once
+more by then, and that was told first, the earlier version is not told any more, and nobody has missed anything. There may be
+as many such versions as settled writes, and no other may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from tests.support.long_run.site import Site
+from tests.support.sync_held import held_at
+from tests.support.sync_told import Told
+
+SETTLED = "an unfinished write was settled: written"
+
+
+async def untold(site: Site, accepted: Iterable[tuple[str, str]]) -> tuple[list[str], int]:
+    """What was acknowledged (public id and version) and never told, nor a later version; and how many were overtaken."""
+    topics = {topic: Told.of(await site.records(topic)) for topic in (site.topic, site.notifications)}
+    gone = {circle for slug in site.homes async for circle in _gone(site, slug)}
+    missing, overtaken = [], set()
+    for circle, version in sorted(accepted):
+        for topic, told in topics.items():
+            if told.has(circle, version):
+                continue
+            if told.overtook(circle, version):
+                overtaken.add((circle, version))
+            elif circle not in gone:
+                missing.append(f"{circle} version {version} is not in {topic}, nor a later one")
+    settled = sum(SETTLED in line for line in site.broker.stderr)
+    late = {one for one in overtaken if one[0] not in gone}
+    if len(late) > settled:
+        missing.append(
+            f"{len(late)} versions were overtaken, and {settled} writes settled: {sorted(late)[:3]}"
+        )
+    return missing, len(late)
+
+
+async def _gone(site: Site, slug: str) -> AsyncIterator[str]:
+    """Circles that are deleted at their home by now."""
+    for name, versions in (await held_at(site, slug)).versions.items():
+        if name.startswith("CareTeam/") and versions[-1] is None:
+            yield f"{slug}.{name.partition('/')[2]}"
