@@ -12,8 +12,9 @@ import datetime as dt
 import signal
 import sys
 import time
+import traceback
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ from tests.benchmarks.zygote import forking
 from tests.support.kafka_server import KafkaUnavailable
 
 
+@dataclass(slots=True)
+class Run:
+    """`measured`: parts by their fields; `seconds`: that each took; `failed`: parts that could not be measured."""
+
+    measured: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
 def main() -> None:
     chosen = options()
     console = Console()
@@ -41,16 +52,15 @@ def main() -> None:
     path = chosen.json or RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
     effort = _effort(chosen, path, console)
     about = machine()  # its load is that before the first part
-    measured, seconds = _measured(chosen, effort, console)
-    report = Report(now.isoformat(timespec="seconds"), chosen.quick, about, chosen.smoke, seconds, **measured)
-    earlier = _earlier(chosen, report)
-    save(report, path)
-    show(report, console)
-    if earlier is not None:
-        show_changes(report, load(earlier), console)
-    _tell(path, earlier, seconds, effort, console)
-    if chosen.report:
-        _write(report, console)
+    run = _measured(chosen, effort, console)
+    if run.measured:
+        made_at = now.isoformat(timespec="seconds")
+        report = Report(made_at, chosen.quick, about, chosen.smoke, run.seconds, **run.measured)
+        _tell(chosen, report, path, effort, console)
+    if run.failed:
+        console.print(f"not measured: {', '.join(run.failed)}", style="red")
+    if run.failed or run.interrupted:
+        raise SystemExit(130 if run.interrupted else 1)
 
 
 def _effort(chosen: Options, path: Path, console: Console) -> Effort:
@@ -69,10 +79,9 @@ def _effort(chosen: Options, path: Path, console: Console) -> Effort:
     return replace(effort, profiles=profiling.Profiles(program, path, native=native))
 
 
-def _measured(chosen: Options, effort: Effort, console: Console) -> tuple[dict[str, Any], dict[str, float]]:
-    """The parts by their fields, and the seconds that each took."""
-    measured: dict[str, Any] = {}
-    seconds: dict[str, float] = {}
+def _measured(chosen: Options, effort: Effort, console: Console) -> Run:
+    """What fails keeps nothing from those after it; Ctrl-C ends it with what there is."""
+    run = Run()
     begun = time.monotonic()
     for number, name in enumerate(chosen.parts, 1):
         place = f"[{number}/{len(chosen.parts)}] {name}"
@@ -84,33 +93,42 @@ def _measured(chosen: Options, effort: Effort, console: Console) -> tuple[dict[s
 
             try:
                 found = PARTS[name].measured(effort, told)
+            except KeyboardInterrupt:
+                run.interrupted = True
+                break
             except KafkaUnavailable as error:
                 if not chosen.whole:
-                    raise SystemExit(f"{name}: {error}") from error
+                    run.failed.append(name)
                 console.print(f"{place}: left out, {error}", highlight=False, markup=False)
                 continue
-        field = name.replace("-", "_")
-        measured[field], seconds[field] = found, time.monotonic() - started
-        console.print(f"{place}  {_minutes(seconds[field])}", style="dim", highlight=False, markup=False)
-    return measured, seconds
+            except Exception:  # noqa: BLE001  # whatever it is, half an hour of others is not thrown away for it
+                run.failed.append(name)
+                console.print(f"{place}: failed", style="red", markup=False)
+                traceback.print_exc()
+                continue
+        key = name.replace("-", "_")
+        run.measured[key], run.seconds[key] = found, time.monotonic() - started
+        console.print(f"{place}  {_minutes(run.seconds[key])}", style="dim", highlight=False, markup=False)
+    return run
 
 
-def _earlier(chosen: Options, report: Report) -> Path | None:
-    if not chosen.compare:
-        return None
-    return chosen.against or newest(RESULTS, like=report)
-
-
-def _tell(
-    path: Path, earlier: Path | None, seconds: dict[str, float], effort: Effort, console: Console
-) -> None:
+def _tell(chosen: Options, report: Report, path: Path, effort: Effort, console: Console) -> None:
+    earlier = None
+    if chosen.compare:
+        earlier = chosen.against or newest(RESULTS, like=report)
+    save(report, path)
+    show(report, console)
+    if earlier is not None:
+        show_changes(report, load(earlier), console)
     against = "" if earlier is None else f", against {earlier}"
-    console.print(f"{path}{against} · {_minutes(sum(seconds.values()))} in all", style="dim")
+    console.print(f"{path}{against} · {_minutes(sum(report.seconds.values()))} in all", style="dim")
     if effort.profiles is not None:
         for one in effort.profiles.written:
             console.print(f"{one}", style="dim")
         for told in effort.profiles.failed:
             console.print(f"py-spy: {told}", style="red", markup=False)
+    if chosen.report:
+        _write(report, console)
 
 
 def _write(report: Report, console: Console) -> None:

@@ -130,7 +130,8 @@ def _cost_table(shares: Sequence[Share]) -> Table:
                 end_section=not first,
             )
     table.caption = (
-        f"Goal: at most {MORE:.0f} ms more at p50. CPU for one write: of the process that serves, and of the other."
+        f"Goal: at most {MORE:.0f} ms more at p50. CPU for one write: of the process that serves, and of the "
+        "other."
     )
     table.caption_justify = "left"
     return table

@@ -33,6 +33,7 @@ def _program(module: str, argument: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
+        start_new_session=True,  # Ctrl-C is for who started it
     )
 
 

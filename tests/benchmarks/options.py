@@ -14,7 +14,7 @@ REPORT = Path("deploy/benchmarks.md")
 
 _EXAMPLES = """\
 examples:
-  make bench                                  everything, about half an hour; Ctrl-C gives nothing away but the time
+  make bench                                  everything, about half an hour; Ctrl-C ends it, and keeps what there is
   make bench ARGS='--quick'                   a rough picture of everything, some ten minutes
   make bench ARGS='located read'              two parts
   make bench ARGS='located --profile'         and where the broker's time goes, by py-spy

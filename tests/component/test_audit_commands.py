@@ -128,7 +128,7 @@ async def test_two_workers_one_killed_one_trail_whole(world: World) -> None:
     assert await world.program.stopped() == 0
     code, report = await world.verified()
     assert (code, report["intact"], report["heads_compared"]) == (0, True, True), report
-    assert len(report["streams"]) == 2
+    assert len(report["streams"]) in (2, 3)  # whoever comes next takes the first place that is free
     assert sum(one["records"] for one in report["streams"]) >= 12
 
 

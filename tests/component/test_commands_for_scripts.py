@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -88,6 +89,8 @@ async def beside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Besi
         async with cli(*arguments, environment=environment) as process:
             await process.line("serving http")
             yield Beside(environment, f"http://127.0.0.1:{port}", told["base_url"])
+            process.signal(signal.SIGTERM)  # killed, it would leave its store behind
+            assert await process.ended() == 0
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +174,7 @@ async def test_a_demonstration_tells_a_script_where_it_is() -> None:
         told = json.loads(await process.line("base_url"))
         assert told["base_url"] == f"{told['url']}/fhir"
         assert [one["id"] for one in told["managers"]] == ["bre", "nor"]
-        process.signal(2)
+        process.signal(signal.SIGINT)
         assert await process.ended() == 0
     assert len(process.stdout) == 1
 

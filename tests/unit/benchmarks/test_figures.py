@@ -8,9 +8,9 @@ from tests.benchmarks.figures import Change, Figure, Verdict, changes, of_report
 STEADY = (1.00, 1.01, 0.99, 1.02, 0.98, 1.00)
 
 
-def ratio(name: str, times: float, **more: bool) -> Figure:
+def ratio(name: str, times: float, *, more_is_better: bool = False) -> Figure:
     rounds = tuple(one * times for one in STEADY)
-    return Figure(name, times, "×", rounds, **more)
+    return Figure(name, times, "×", rounds, more_is_better)
 
 
 def only(before: Figure, now: Figure) -> Change:
