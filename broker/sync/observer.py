@@ -26,9 +26,6 @@ _REMEMBERED = 1000  # pages
 _PAUSE = 5.0  # seconds without learning after the store did not answer
 
 
-_Page = tuple[tuple[str, str | None, str | None], ...]
-
-
 class LocatorObserver:
     """`bound`: pages that wait to be learnt at most; what comes when there are as many is dropped, and counted."""
 
@@ -38,7 +35,7 @@ class LocatorObserver:
         self._bound = bound
         self._waiting: deque[tuple[Entry, ...]] = deque()
         self._arrived = asyncio.Event()
-        self._lately: dict[_Page, float] = {}
+        self._lately: dict[int, float] = {}
         self.dropped = 0
         self.learnt = 0
 
@@ -54,7 +51,8 @@ class LocatorObserver:
 
     def _seen_lately(self, entries: Sequence[Entry]) -> bool:
         """Whether the very same versions came a moment ago: the same search again teaches nothing, and costs a write."""
-        page = tuple((entry.public_id, entry.version_id, entry.last_updated) for entry in entries)
+        # A hash, for a page can be long and there are many. Two of one hash: the feed teaches what is left out here.
+        page = hash(tuple((entry.public_id, entry.version_id, entry.last_updated) for entry in entries))
         now = self._clock.monotonic()
         if now < self._lately.get(page, 0.0):
             return True

@@ -64,10 +64,15 @@ class Idle:
             name = f"{one.process} of {one.workers}, {one.when}"
             yield Figure(f"{name}: resident", one.memory.resident / 1e6, "MB")
 
+    def beside(self, when: str) -> float:
+        """Megabytes, resident, of what stands beside the worker that is alone."""
+        alone = [one for one in self.states if one.workers == 1 and one.when == when]
+        return sum(one.memory.resident for one in alone if one.process != "worker") / 1e6
+
     def worker(self, when: str) -> Memory | None:
         """Of the worker that is alone."""
-        found = (one.memory for one in self.states if one.workers == 1 and one.when == when)
-        return next(found, None)
+        alone = (one for one in self.states if one.workers == 1 and one.when == when)
+        return next((one.memory for one in alone if one.process == "worker"), None)
 
 
 STARTED, SEARCHED, DRIVEN = "after its start", "after a first search", f"after {_SEARCHES} searches"

@@ -71,7 +71,7 @@ class Stage:
         return self.stack.enter_context(child(f"{_BENCH}.broker_worker", given | argument))
 
     def bare(self, bases: Sequence[str] | None = None) -> Child:
-        argument = {"bases": self.bases if bases is None else bases, "circles": self.circles}
+        argument = {"bases": self.bases if bases is None else bases, "circles": min(self.circles, max(FORMS))}
         return self.stack.enter_context(child(f"{_BENCH}.bare_fan_out", argument))
 
 

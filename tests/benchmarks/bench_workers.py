@@ -49,7 +49,7 @@ _COUNTED = 20  # searches, over which round trips are counted
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """`cpu_ms`: of all of the broker's processes for one request; `others_ms`: of the load and the managers."""
+    """`cpu_ms`: of the workers for one request; `others_ms`: of the load, the managers, and what is beside the workers."""
 
     workers: int
     per_second: float
@@ -166,15 +166,15 @@ class _Round:
 
 async def _round(on: Stage, broker: Served, clients: int, requests: int) -> _Round:
     def others() -> float:
-        return on.managers.cpu() + process_time()
+        return on.managers.cpu() + process_time() + cpu_seconds(broker.others)
 
-    before, beside = broker.cpu(), others()
+    beside = others()
     each = [cpu_seconds([pid]) for pid in broker.workers]
     run = await closed_loop(_target(broker, on.circles), connections=clients, requests=requests)
-    used, used_beside = broker.cpu() - before, others() - beside
     shares = [cpu_seconds([pid]) - first for pid, first in zip(broker.workers, each, strict=True)]
     # The kernel counts in hundredths of a second: what it did not see is taken for the least it counts.
-    return _Round(requests / run.seconds, max(used, 0.01) / requests, used_beside / requests, shares)
+    used = max(sum(shares), 0.01)
+    return _Round(requests / run.seconds, used / requests, (others() - beside) / requests, shares)
 
 
 def _target(broker: Served, circles: int) -> Target:

@@ -2,7 +2,8 @@
 
 Only ratios, and what is counted, can be compared between runs: milliseconds depend on what else the machine did. A ratio is
 taken as changed where the interval of the change of its median, resampled from the rounds of both runs, leaves out zero, and
-the change is more than what alternating rounds of one build differ by.
+the change is more than what alternating rounds of one build differ by. Of few rounds, no round of one run may lie among
+those of the other.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ SMALL = 0.03
 
 _OF_ANOTHER = ("ratio_low", "ratio_high", "ratio_min", "bytes", "kafka", "circles")
 
-FEW = 3
-"""Rounds below which a run says nothing about its own spread."""
+FEW = 8
+"""Rounds below which resampling tells too little: their extremes count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,11 @@ def _bounds(before: Figure, now: Figure) -> tuple[float, float] | None:
     """Between what the change lies; None where the runs do not tell."""
     if before.bounds is not None and now.bounds is not None and before.bounds[0] > 0:
         return now.bounds[0] / before.bounds[1] - 1, now.bounds[1] / before.bounds[0] - 1
-    if min(len(before.rounds), len(now.rounds)) < FEW:
+    rounds = min(len(before.rounds), len(now.rounds))
+    if rounds < 2 or min(before.rounds) <= 0:
         return None
+    if rounds < FEW:
+        return min(now.rounds) / max(before.rounds) - 1, max(now.rounds) / min(before.rounds) - 1
     return spread.of_change(before.rounds, now.rounds)
 
 

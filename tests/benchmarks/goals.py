@@ -144,6 +144,7 @@ def _idle(report: Report) -> Measured | None:
     return Measured(
         found.resident / 1e6,
         f"resident, after a first search; proportional {found.proportional / 1e6:.0f}, own {found.own / 1e6:.0f}; "
+        f"beside it {report.idle.beside(bench_idle.SEARCHED):.0f} resident in other processes; "
         f"bare proxy: {report.idle.bare.resident / 1e6:.0f} resident",
     )
 

@@ -26,6 +26,9 @@ _RATE = 400  # looks a second
 _SECONDS = 5.0
 _START = 1.0  # seconds that it needs to find its way in the process
 
+_WAITING = ("epoll_wait", "epoll_pwait", "select (")
+_POOL = "_worker (concurrent/futures/thread.py"
+
 Stack = tuple[str, ...]
 """Outermost first."""
 
@@ -84,13 +87,20 @@ def slug(name: str) -> str:
 
 
 def collapsed(text: str) -> Counter[Stack]:
-    """py-spy's raw format: a stack, frames separated by semicolons, and how often it was seen."""
+    """py-spy's raw format: a stack, frames separated by semicolons, and how often it was seen. Who waits is left out."""
     counted: Counter[Stack] = Counter()
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
-        if count.isdigit():
-            counted[tuple(_frame(one) for one in frames.split(";"))] += int(count)
+        stack = tuple(_frame(one) for one in frames.split(";"))
+        if count.isdigit() and not _waits(stack):
+            counted[stack] += int(count)
     return counted
+
+
+def _waits(stack: Stack) -> bool:
+    """With native frames py-spy does not know a thread that waits."""
+    innermost = next((one for one in reversed(stack) if one.endswith(".py)")), "")
+    return stack[-1].startswith(_WAITING) or innermost.startswith(_POOL)
 
 
 def _frame(text: str) -> str:

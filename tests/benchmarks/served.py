@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.benchmarks.broker_worker import SECRET, register
-from tests.benchmarks.processes import cpu_seconds, placed
+from tests.benchmarks.processes import placed
 from tests.support.cli_process import children, cli
 
 
@@ -22,10 +22,6 @@ class Served:
     port: int
     workers: Sequence[int]
     others: Sequence[int]
-
-    def cpu(self) -> float:
-        """Seconds, of all of them."""
-        return cpu_seconds([*self.workers, *self.others])
 
 
 @asynccontextmanager

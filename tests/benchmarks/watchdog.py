@@ -36,6 +36,7 @@ _LONG = 0.010  # seconds from which on the thread looks, and steps are counted
 _TOO_LONG = LIMIT_MS / 1e3
 _NOTED = 0.002  # seconds that a beat is late; less is what timers do by themselves
 _LOOKS = 0.003
+_TOGETHER, _ATTEMPTS = 0.0002, 5  # seconds between two clocks that are read at once
 _DEPTH = 7
 _MACHINERY = ("asyncio.", "uvloop.", "tests.benchmarks.", "runpy.", "__main__.", "broker.commands.terminal.")
 
@@ -101,6 +102,7 @@ class Watchdog:
 
     def told(self) -> Watched:
         """What was seen since `start`; the watch ends."""
+        self._judge()  # a turn that lasts until now counts
         self._on = False
         self._handle.cancel()
         self._loop.set_task_factory(self._factory)
@@ -130,14 +132,14 @@ class Watchdog:
     ) -> asyncio.Task[Any]:
         return asyncio.Task(_Timed(made, self) if asyncio.iscoroutine(made) else made, loop=loop, **named)
 
-    def begin(self) -> float:
+    def begin(self) -> Mark:
         """A step begins; what its end is told. Steps do not nest."""
         self._stacks, self._collected = [], 0.0
         mark = self._clock.mark()
-        self._step_begun = perf_counter()
+        self._step_begun = mark[0]
         return mark
 
-    def end(self, mark: float, name: str) -> None:
+    def end(self, mark: Mark, name: str) -> None:
         begun, self._step_begun = self._step_begun, None
         if begun is None or not self._on:
             return
@@ -145,7 +147,7 @@ class Watchdog:
         took = perf_counter() - begun
         if took <= self._longest and took < _LONG:
             return
-        own = self._clock.own(took, mark)
+        own = self._clock.own(mark)
         self._over_10 += own > _LONG
         self._over_20 += own > _TOO_LONG
         if own > self._longest:
@@ -163,17 +165,19 @@ class Watchdog:
 
     def _set(self) -> None:
         self._mark = self._clock.mark()
-        self._due = perf_counter() + _TICK
+        self._due = self._mark[0] + _TICK
         self._handle = self._loop.call_later(_TICK, self._beat)
 
     def _beat(self) -> None:
-        if not self._on:
-            return
+        if self._on:
+            self._judge()
+            self._set()
+
+    def _judge(self) -> None:
         late = perf_counter() - self._due
         if late > _NOTED:
             self._late = max(self._late, late)
-            self._turn = max(self._turn, self._clock.own(late, self._mark))
-        self._set()
+            self._turn = max(self._turn, self._clock.own(self._mark) - _TICK)
 
     # --- in the thread
 
@@ -214,6 +218,11 @@ class _Timed(Coroutine[Any, Any, Any]):
         return self._inner.__await__()
 
 
+Mark = tuple[float, float]
+"""An instant of `perf_counter`, and the seconds that the thread had waited until then (or computed, where the kernel does
+not count waiting)."""
+
+
 class _OwnTime:
     """How much of a span was not spent waiting for a processor, for one thread."""
 
@@ -229,16 +238,25 @@ class _OwnTime:
         except OSError:
             return cls(None)
 
-    def mark(self) -> float:
-        """To be told to `own`."""
+    def mark(self) -> Mark:
+        """Both clocks at one instant: read again where the thread lost the processor in between."""
+        for _ in range(_ATTEMPTS):
+            at = perf_counter()
+            counted = self._read()
+            if perf_counter() - at < _TOGETHER:
+                break
+        return at, counted
+
+    def own(self, since: Mark) -> float:
+        """Seconds of the thread's own since a mark."""
+        at, counted = self.mark()
+        span, more = at - since[0], counted - since[1]
+        return min(span, more) if self._descriptor is None else max(0.0, span - more)
+
+    def _read(self) -> float:
         if self._descriptor is None:
             return thread_time()
         return int(os.pread(self._descriptor, 64, 0).split()[1]) / 1e9
-
-    def own(self, span: float, mark: float) -> float:
-        """Of the `span` seconds since the mark."""
-        since = self.mark() - mark
-        return min(span, since) if self._descriptor is None else max(0.0, span - since)
 
     def close(self) -> None:
         if self._descriptor is not None:

@@ -19,10 +19,12 @@ from tests.support.long_run import figures, plan, report
 from tests.support.long_run.book import Book
 from tests.support.long_run.faults import FAULTS
 from tests.support.long_run.figures import Drift, Growth
+from tests.support.long_run.people import Known
 from tests.support.long_run.processes import Held, Usage, descendants, held
 from tests.support.long_run.run import LongRun
 from tests.support.long_run.site import Site
 from tests.support.waiting import until
+from tests.support.write_world import new_person
 
 MB = 1e6
 
@@ -137,6 +139,7 @@ def calm(run: LongRun, kind: str, *times: float) -> None:
     """Nine phases, each third with a mean of its own."""
     for number, phase in enumerate(phases([*times])):
         run.book.calm_times[kind][number] = phase
+        run.book.others[number] = 0.02
 
 
 def test_a_run_that_grows_or_leaks_or_lies_fails_and_says_why() -> None:
@@ -173,7 +176,10 @@ def test_drift_is_judged_against_what_managers_themselves_take_and_not_on_a_mach
     calm(run, report.DIRECT, 0.01, 0.015, 0.02)
     assert report.failures(run) == []
     del run.book.calm_times[report.DIRECT]
-    run.others = 0.5
+    assert [one for one in report.failures(run) if "p99 of located" in one]
+    assert report.judges_time(run)
+    for number in range(4, 9):
+        run.book.others[number] = 0.5
     assert report.failures(run) == []
     assert not report.judges_time(run)
 
@@ -186,6 +192,18 @@ def test_what_others_use_of_the_machine_is_not_ours() -> None:
     now = Usage.now()
     assert now.ours - usage.ours >= 0.25
     assert 0.0 <= usage.others() <= 1.0
+
+
+def test_a_change_is_alone_only_where_no_other_was_under_way() -> None:
+    one = Known("bre.1", new_person("bre"), "x")
+    with one.changing() as first:
+        assert first()
+        with one.changing() as second:
+            assert not second()
+        assert not first()
+    with one.changing() as third:
+        assert third()
+    assert one.under_way == 0
 
 
 # --- what a process holds

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.support.long_run.figures import Drift, quantile
 
+OTHERS = 0.15
 _SHOWN = 40
 
 
@@ -16,7 +17,8 @@ _SHOWN = 40
 class Book:
     """`calm`: the number of the calm phase under way; None while something is wrong or has just been.
 
-    `calm_times`: seconds, by kind, by calm phase. `answers`: by kind and status; None: no answer. `partial`: searches that
+    `calm_times`: seconds, by kind, by calm phase. `others`: the part of the machine's processors that was used by nothing of
+    this run, by calm phase. `answers`: by kind and status; None: no answer. `partial`: searches that
     said what was missing, and by it `calm_partial`, those in calm phases. `wrong`: what was answered that is not so.
     """
 
@@ -24,6 +26,7 @@ class Book:
     calm_times: dict[str, dict[int, list[float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
+    others: dict[int, float] = field(default_factory=dict)
     answers: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     refused_in_calm: Counter[str] = field(default_factory=Counter)
     calm_count: int = 0
@@ -62,9 +65,17 @@ class Book:
     def count(self) -> int:
         return sum(self.answers.values())
 
+    @property
+    def quiet(self) -> list[int]:
+        """Calm phases in which the machine was this run's own: what took long then took the broker long."""
+        return [number for number, part in sorted(self.others.items()) if part < OTHERS]
+
     def drifts(self) -> dict[str, Drift]:
-        """Of the p99 of each kind of which there is enough."""
-        found = {kind: Drift.of(list(phases.values())) for kind, phases in self.calm_times.items()}
+        """Of the p99 of each kind of which there is enough, over the quiet phases."""
+        found = {
+            kind: Drift.of([phases[number] for number in self.quiet if number in phases])
+            for kind, phases in self.calm_times.items()
+        }
         return {kind: one for kind, one in sorted(found.items()) if one is not None}
 
     def p99(self, kind: str) -> float:

@@ -12,14 +12,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.long_run.figures import quantile
 from tests.support.long_run.run import LongRun
 
 _MB = 1e6
 _FEW = 0.002
 """The part of all requests in calm phases that may be refused: a busy machine keeps somebody waiting now and then."""
 
-_OTHERS = 0.15
-"""The part of the processors that others may have used where p99 is judged."""
+FEWEST = 6
+"""Quiet phases from which drift is told."""
 
 DIRECT = "(direct)"
 
@@ -39,7 +40,7 @@ def figures(run: LongRun) -> dict[str, Any]:
         },
         "seed": run.seed,
         "seconds": round(run.ended - run.began, 1),
-        "others": round(run.others, 3),
+        "others": {str(number): round(part, 3) for number, part in book.others.items()},
         "p99_judged": judges_time(run),
         "requests": book.count,
         "answers": {f"{kind} {status}": n for (kind, status), n in sorted(book.answers.items(), key=str)},
@@ -69,6 +70,14 @@ def figures(run: LongRun) -> dict[str, Any]:
                 "phases": one.phases,
             }
             for kind, one in book.drifts().items()
+        },
+        "p99_by_phase_ms": {
+            kind: {
+                str(n): round(1000 * quantile(times, 0.99), 1)
+                for n, times in sorted(book.calm_times[kind].items())
+            }
+            for kind in (DIRECT, "located", "fan-out", "read")
+            if kind in book.calm_times
         },
         "console": {"streams": run.onlooker.streams, "events": run.onlooker.events},
         "rest_hook": {"events": run.site.hook.events, "circles": len(run.site.hook.heard)},
@@ -103,7 +112,7 @@ def failures(run: LongRun) -> list[str]:
 
 def judges_time(run: LongRun) -> bool:
     """Where others have the machine, how long things take is theirs as much as the broker's."""
-    return run.plan.most_drift is not None and run.others < _OTHERS
+    return run.plan.most_drift is not None and len(run.book.quiet) >= FEWEST
 
 
 def _drifted(run: LongRun) -> list[str]:
@@ -141,7 +150,7 @@ def show(run: LongRun, console: Console) -> None:
         one = told["p99_drift"].get(kind)
         drift.add_row(kind, f"{all_of_it}", *([str(each) for each in one.values()] if one else ("", "", "")))
     if run.plan.most_drift is not None and not judges_time(run):
-        drift.caption = f"Not judged: others used {100 * run.others:.0f} % of the processors."
+        drift.caption = f"Not judged: others used the machine in all but {len(run.book.quiet)} phases."
     console.print(drift)
     console.print(
         f"{told['requests']} requests in {told['seconds']} s; {told['partial']} answers that said what was missing "

@@ -44,8 +44,7 @@ class LongRun:
     """`await LongRun(site, plan, seed).run()`; afterwards its parts tell what was seen.
 
     `warm`: the instant from which growth is told. `before`, `after`: descriptors at rest, of all the broker's processes,
-    with `tasks` and `threads`; `left`: connections to managers that are there no more. `others`: the part of the machine's
-    processors that was used by nothing of this run. `told`: what the topics and the
+    with `tasks` and `threads`; `left`: connections to managers that are there no more. `told`: what the topics and the
     managers say at the end; `overtaken`: versions that were not told any more, see `truth`.
     """
 
@@ -61,7 +60,6 @@ class LongRun:
     ended: float = 0.0
     before: Mapping[str, int] = field(default_factory=dict)
     after: Mapping[str, int] = field(default_factory=dict)
-    others: float = 0.0
     left: Mapping[str, int] = field(default_factory=dict)
     told: Verified | None = None
     overtaken: int = 0
@@ -122,12 +120,10 @@ class LongRun:
         await self._rest()
         self.before = await self._quiet()
         self.warm = time.monotonic()
-        usage = Usage.now()
         self.gate.set()
         await self._rounds(self.plan.seconds, measured=True, rounds=self.plan.rounds)
         await self._rest()
         self.ended = time.monotonic()
-        self.others = usage.others()
         self.after = await self._quiet(self.before)
 
     async def _rounds(self, seconds: float, *, measured: bool, rounds: int | None = None) -> None:
@@ -142,9 +138,12 @@ class LongRun:
         await self._calm(done, max(self.plan.calm, end - time.monotonic()), measured=measured)
 
     async def _calm(self, number: int, seconds: float, *, measured: bool) -> None:
+        usage = await asyncio.to_thread(Usage.now)
         self.book.calm = number if measured else None
         await asyncio.sleep(seconds)
         self.book.calm = None
+        if measured:
+            self.book.others[number] = await asyncio.to_thread(usage.others)
 
     async def _harm(self, names: tuple[str, ...]) -> None:
         self.say(f"{self._clock()} {' and '.join(names)}")
@@ -210,7 +209,7 @@ class LongRun:
 
     async def _end(self) -> None:
         self.told = await verified(self.site, self.people.accepted, lost=True)  # `untold` is stricter
-        missing, self.overtaken = await untold(self.site, self.people.accepted)
+        missing, self.overtaken = await untold(self.site, self.people)
         for one in missing:
             self.book.untrue(one)
         self.sizes = await sizes(self.site)

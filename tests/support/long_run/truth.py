@@ -1,14 +1,15 @@
 """Whether everybody was told of what the broker acknowledged, where the store was away now and then.
 
-A write that ends while the store cannot be reached is settled afterwards (the log says so). If its circle was changed once
-more by then, and that was told first, the earlier version is not told any more, and nobody has missed anything. There may be
-as many such versions as settled writes, and no other may be missing.
+A version is not told any more where a later one was told first: nobody has missed anything then. It may come to that where
+two change a circle at the same time, and where a write ends while the store cannot be reached, so that it is settled
+afterwards (the log says so). No other may be missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
+from tests.support.long_run.people import People
 from tests.support.long_run.site import Site
 from tests.support.sync_held import held_at
 from tests.support.sync_told import Told
@@ -16,12 +17,12 @@ from tests.support.sync_told import Told
 SETTLED = "an unfinished write was settled: written"
 
 
-async def untold(site: Site, accepted: Iterable[tuple[str, str]]) -> tuple[list[str], int]:
-    """What was acknowledged (public id and version) and never told, nor a later version; and how many were overtaken."""
+async def untold(site: Site, people: People) -> tuple[list[str], int]:
+    """What was acknowledged and never told, nor a later version; and how many were overtaken."""
     topics = {topic: Told.of(await site.records(topic)) for topic in (site.topic, site.notifications)}
     gone = {circle for slug in site.homes async for circle in _gone(site, slug)}
     missing, overtaken = [], set()
-    for circle, version in sorted(accepted):
+    for circle, version in sorted(people.accepted):
         for topic, told in topics.items():
             if told.has(circle, version):
                 continue

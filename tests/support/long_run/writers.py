@@ -93,28 +93,32 @@ class Writer:
 
     async def update(self) -> None:
         one = self.people.one()
-        if one is not None:
+        if one is None:
+            return
+        with one.changing() as alone:
             body = self._changed(one)
             answered = await self._sent("update", "PUT", f"CareTeam/{one.public_id}", body, one=one)
-            self._told(one, answered, None if answered is None else answered.headers.get("ETag"))
+            etag = None if answered is None else answered.headers.get("ETag")
+            self._told(one, answered, etag, alone=alone())
 
     async def transact(self) -> None:
         """The same in a transaction."""
         one = self.people.one()
         if one is None:
             return
-        bundle = transaction(entry("PUT", f"CareTeam/{one.public_id}", self._changed(one)))
-        answered = await self._sent("transaction", "POST", "", bundle, one=one)
-        etag = None
-        if answered is not None and answered.status == 200:
-            etag = answered.json["entry"][0]["response"]["etag"]
-        self._told(one, answered, etag)
+        with one.changing() as alone:
+            bundle = transaction(entry("PUT", f"CareTeam/{one.public_id}", self._changed(one)))
+            answered = await self._sent("transaction", "POST", "", bundle, one=one)
+            etag = None
+            if answered is not None and answered.status == 200:
+                etag = answered.json["entry"][0]["response"]["etag"]
+            self._told(one, answered, etag, alone=alone())
 
-    def _told(self, one: Known, answered: Answered | None, etag: str | None) -> None:
+    def _told(self, one: Known, answered: Answered | None, etag: str | None, *, alone: bool) -> None:
         if answered is None:
             return
         if answered.status == 200 and etag is not None:
-            self.people.acknowledged(one, etag.removeprefix('W/"').removesuffix('"'))
+            self.people.acknowledged(one, etag.removeprefix('W/"').removesuffix('"'), alone=alone)
         elif answered.status not in {500, *UNSURE} and not one.gone:
             self.book.untrue(f"{one.public_id} changed: answered {answered.status}: {answered.body[:300]!r}")
 
@@ -125,7 +129,8 @@ class Writer:
         if one is not None:
             subject, members = f"Patient/p{one.person.number}", [f"PractitionerRole/{ROLE}"]
             body = circle(subject, new_mark("h"), identifier=one.identifier, members=members)
-            await self._at_home(one.home, "PUT", {"id": one.local_id, **body})
+            with one.changing():
+                await self._at_home(one.home, "PUT", {"id": one.local_id, **body})
 
     async def delete_at_home(self) -> None:
         """Forgotten before: whoever asks for it meanwhile may be told either."""

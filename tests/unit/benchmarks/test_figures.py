@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.comparing import Cost, Outcome
 from tests.benchmarks.figures import Change, Figure, Verdict, changes, of_report
 
-STEADY = (1.00, 1.01, 0.99, 1.02, 0.98, 1.00)
+STEADY = (1.00, 1.01, 0.99, 1.02, 0.98, 1.00, 1.01, 0.99)
 
 
 def ratio(name: str, times: float, *, more_is_better: bool = False) -> Figure:
@@ -41,8 +41,14 @@ def test_a_change_too_small_to_matter_is_the_same_however_steady_the_rounds() ->
 def test_without_rounds_nothing_is_judged() -> None:
     change = only(Figure("a", 10.0, "ms"), Figure("a", 30.0, "ms"))
     assert (change.verdict, change.change) == (Verdict.UNSURE, 2.0)
-    few = only(Figure("a", 1.0, "×", (1.0, 1.0)), Figure("a", 2.0, "×", (2.0, 2.0)))
-    assert few.verdict is Verdict.UNSURE
+    one = only(Figure("a", 1.0, "×", (1.0,)), Figure("a", 2.0, "×", (2.0,)))
+    assert one.verdict is Verdict.UNSURE
+
+
+def test_of_few_rounds_none_may_lie_among_those_of_the_other_run() -> None:
+    before = Figure("a", 1.0, "×", (1.0, 1.1, 0.9, 1.3))
+    assert only(before, Figure("a", 1.4, "×", (1.4, 1.5, 1.35, 1.45))).verdict is Verdict.WORSE
+    assert only(before, Figure("a", 1.4, "×", (1.4, 1.5, 1.25, 1.45))).verdict is Verdict.SAME
 
 
 def test_bounds_of_a_median_are_compared_where_the_rounds_are_gone() -> None:

@@ -8,6 +8,8 @@ RAW = """\
 MainThread;run (asyncio/runners.py:118);search (/cds/broker/federation/search.py:97);merge (/cds/broker/core/merge.py:12) 6
 MainThread;run (asyncio/runners.py:118);search (/cds/broker/federation/search.py:99) 3
 MainThread;run (asyncio/runners.py:118);loads (/v/lib/python3.11/site-packages/orjson/__init__.py:1) 1
+MainThread;run (asyncio/runners.py:118);epoll_pwait (libc.so.6) 40
+ThreadPoolExecutor-0_0;_bootstrap (threading.py:1002);_worker (concurrent/futures/thread.py:81);0x7f (libc.so.6) 30
 not a line of it
 """
 

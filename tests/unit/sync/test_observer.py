@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -108,3 +109,26 @@ async def test_the_same_page_again_is_not_written_again(
     observer.seen(page(care_team("c1", version="2", last_updated=LATE), patients=(patient("p1"),)))
     await settle()
     assert observer.learnt == 2, "a new version is new"
+
+
+async def test_pages_that_were_seen_take_no_memory_however_long_they_are(observer: LocatorObserver) -> None:
+    """A worker grew with each page that it had not seen lately, until a thousand were held whole."""
+
+    def show(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            at = f"2026-01-01T00:00:00.{number:06}Z"
+            circles = [
+                Entry("match", "CareTeam", f"c{n}", f"bre.c{n}", f"{number}", at, None, (), b"{}")
+                for n in range(100)
+            ]
+            observer.seen(circles)
+            observer._waiting.clear()
+
+    show(0, 20)
+    tracemalloc.start()
+    try:
+        show(20, 100)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000
