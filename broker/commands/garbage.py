@@ -13,11 +13,16 @@ import gc
 YOUNG = 20_000
 """Objects made, less those freed, between two collections."""
 
-_OLDER = 20  # young collections between two of the middle generation, and so on
+_MIDDLE = 3
+"""Young collections between two of the middle generation: it too is to take a few milliseconds at most."""
+
+_ALL = 100
+"""Those between two of all that lives. What a large transaction makes, a million objects, must not be gone over while it is
+under way: that is a tenth of a second in which nobody is served."""
 
 
 def settle() -> None:
     """Call it once, when everything that stays is loaded: that is set aside and never looked at again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, _OLDER, _OLDER)
+    gc.set_threshold(YOUNG, _MIDDLE, _ALL)

@@ -33,7 +33,7 @@ class ManagerBundle:
     """A searchset or history as read. `outcomes` are the manager's own OperationOutcomes, as bytes.
 
     `next_url` and `self_url` are as the manager gave them. `problems`: why entries were left out, each reason
-    once.
+    once. `size`: bytes of its text.
     """
 
     entries: tuple[Entry, ...]
@@ -42,6 +42,7 @@ class ManagerBundle:
     self_url: str | None = None
     outcomes: tuple[bytes, ...] = ()
     problems: tuple[str, ...] = ()
+    size: int = 0
 
 
 _NOTHING = msgspec.Raw()
@@ -123,7 +124,7 @@ def read_searchset(
                 outcomes.append(entry.raw)
             else:
                 entries.append(entry)
-    return _read(bundle, _once(entries), outcomes, problems)
+    return _read(bundle, _once(entries), outcomes, problems, len(body))
 
 
 def _once(entries: list[Entry]) -> Iterable[Entry]:
@@ -164,7 +165,7 @@ def read_history(
             outcomes.append(entry.raw)
         else:
             entries.append(_changed(entry, _change(past, origin, aliases)))
-    return _read(bundle, entries, outcomes, problems)
+    return _read(bundle, entries, outcomes, problems, len(body))
 
 
 def read_resource(
@@ -194,7 +195,7 @@ def _decoded(body: bytes, origin: Origin, aliases: dict[str, str], decode: Calla
 
 
 def _read(
-    bundle: _Bundle, entries: Iterable[Entry], outcomes: Iterable[bytes], problems: Iterable[str]
+    bundle: _Bundle, entries: Iterable[Entry], outcomes: Iterable[bytes], problems: Iterable[str], size: int
 ) -> ManagerBundle:
     links = {link.relation: link.url for link in bundle.link}
     return ManagerBundle(
@@ -204,6 +205,7 @@ def _read(
         self_url=links.get("self") or None,
         outcomes=tuple(outcomes),
         problems=tuple(problems),
+        size=size,
     )
 
 

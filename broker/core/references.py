@@ -54,13 +54,14 @@ def _references(resource: Mapping[str, Any], root: str) -> Iterator[tuple[str, s
     waiting: list[tuple[str, Any]] = [(root, resource)]
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, list):
+            inner = ((f"[{index}]", value[index]) for index in reversed(range(len(value))))
+        else:
             text = value.get("reference")
             if isinstance(text, str):
                 yield path, text
-            waiting += [(f"{path}.{_element(name)}", value[name]) for name in reversed(value)]
-        elif isinstance(value, list):
-            waiting += [(f"{path}[{index}]", value[index]) for index in reversed(range(len(value)))]
+            inner = ((f".{_element(name)}", value[name]) for name in reversed(value))
+        waiting += [(path + place, one) for place, one in inner if isinstance(one, (dict, list))]
 
 
 def _element(name: str) -> str:

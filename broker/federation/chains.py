@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from broker.aside import aside
 from broker.core import json_text
 from broker.core.bundle import Entry, read_searchset
 from broker.core.identity import Origin
@@ -108,7 +109,7 @@ class _Steps:
         aliases: dict[str, str] = {}
         trail = PageTrail(self.calls.manager)
         while True:
-            bundle = read_searchset(body, self.origin, criterion.type, aliases)
+            bundle = await aside(len(body), read_searchset, body, self.origin, criterion.type, aliases)
             trail.take(bundle)
             if bundle.problems:  # an actor left out would leave out its circles
                 raise self.calls.failure(FailureKind.INVALID)

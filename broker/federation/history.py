@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from broker.aside import aside
 from broker.core.bundle import Entry, ManagerBundle, read_history
 from broker.core.bundle_writer import write_history
 from broker.core.fhir_dates import date_range
@@ -71,7 +72,7 @@ class ManagerHistory:
         if url is None:
             return await self._first()
         self.trail.follow(url)
-        return self._fetched(self._read(await self.calls.follow(url, self.context)))
+        return self._fetched(await self._read(await self.calls.follow(url, self.context)))
 
     async def _first(self) -> FetchedPage:
         of_type = self.target == "CareTeam/_history"
@@ -81,15 +82,15 @@ class ManagerHistory:
             self.target, self.context, query=[*self.pairs, ("_count", str(self.size))]
         )
         if answer.status == 200:
-            return self._fetched(self._read(answer.body))
+            return self._fetched(await self._read(answer.body))
         if of_type and answer.status in (400, 404, 405, 501):
             return await self._bridge()
         if not of_type and answer.status in (404, 410):
             raise RequestError("request.not-found" if answer.status == 404 else "request.deleted")
         raise self.calls.failure(FailureKind.REJECTED, answer.status)
 
-    def _read(self, body: bytes) -> ManagerBundle:
-        return read_history(body, self.origin, self.aliases, self.known_origins)
+    async def _read(self, body: bytes) -> ManagerBundle:
+        return await aside(len(body), read_history, body, self.origin, self.aliases, self.known_origins)
 
     def _fetched(self, bundle: ManagerBundle) -> FetchedPage:
         self.trail.take(bundle)

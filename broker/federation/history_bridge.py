@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.core.bundle import Entry, ManagerBundle, read_history, read_searchset
+from broker.aside import aside
+from broker.core.bundle import Entry, read_history, read_searchset
 from broker.core.identity import Origin
 from broker.core.routing import knows
 from broker.core.sort_key import instant_prefix
@@ -79,7 +80,9 @@ class HistoryBridge:
         found: list[Entry] = []
         trail, whole = PageTrail(self.calls.manager), True
         while True:
-            bundle = read_searchset(body, self.origin, "CareTeam", self.aliases, self.known_origins)
+            bundle = await aside(
+                len(body), read_searchset, body, self.origin, "CareTeam", self.aliases, self.known_origins
+            )
             trail.take(bundle)
             whole = whole and not bundle.problems and not any(map(tells_partial, bundle.outcomes))
             found += [entry for entry in bundle.entries if entry.mode == "match"]
@@ -100,7 +103,7 @@ class HistoryBridge:
         trail = PageTrail(self.calls.manager)
         body = answer.body
         while True:
-            bundle: ManagerBundle = read_history(body, self.origin, self.aliases, self.known_origins)
+            bundle = await aside(len(body), read_history, body, self.origin, self.aliases, self.known_origins)
             trail.take(bundle)
             if bundle.problems:
                 raise self.calls.failure(FailureKind.INVALID)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from broker.aside import aside
 from broker.core.access.policy import may_see
 from broker.core.bundle import Entry
+from broker.core.identity import Origin
 from broker.core.include_paths import belonging
 from broker.core.merge import START, Found, Taken
 from broker.core.query import SearchQuery
@@ -31,15 +33,9 @@ async def page_includes(
     if not query.includes or not taken.found:
         return [], []
     groups = _by_manager(taken.found)
-    included: list[Entry] = []
-    here: dict[str, ManagerSearch] = {}
-    for slug, matches in groups.items():
-        source = searches[slug]
-        if source.ask.plan.include_here or source.ignored:
-            here[slug] = source
-            continue
-        every = [found.item for _, found in run.streams[slug].after(START)]
-        included += belonging(matches, every, run.others.get(slug, []), query.includes, source.origin)
+    here = {slug: one for slug in groups if (one := searches[slug]).ask.plan.include_here or one.ignored}
+    sent = {slug: searches[slug].origin for slug in groups if slug not in here}
+    included = await aside(run.size_read, _sent, query, run, sent, groups)
 
     async def fetch(slug: str) -> tuple[list[Entry], bool]:
         fetcher = IncludeFetcher(
@@ -61,6 +57,17 @@ async def page_includes(
     matched = {(found.item.type, found.public_id) for found in taken.found}
     once = {(entry.type, entry.public_id): entry for entry in included}
     return [entry for key, entry in once.items() if key not in matched], issues
+
+
+def _sent(
+    query: SearchQuery, run: PageRun, sent: Mapping[str, Origin], groups: Mapping[str, list[Entry]]
+) -> list[Entry]:
+    """What managers sent with the page's matches, and belongs to them."""
+    included: list[Entry] = []
+    for slug, origin in sent.items():
+        every = [found.item for _, found in run.streams[slug].after(START)]
+        included += belonging(groups[slug], every, run.others.get(slug, []), query.includes, origin)
+    return included
 
 
 def shown_includes(included: list[Entry], context: RequestContext) -> tuple[list[Entry], list[Issue]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from broker.aside import aside
 from broker.core.bundle import Entry, read_searchset
 from broker.core.identity import Origin
 from broker.core.include_paths import points_at, targets
@@ -99,7 +100,7 @@ class IncludeFetcher:
         entries: list[Entry] = []
         trail = PageTrail(self.calls.manager)
         while True:
-            bundle = read_searchset(body, self.origin, resource_type, self.aliases)
+            bundle = await aside(len(body), read_searchset, body, self.origin, resource_type, self.aliases)
             trail.take(bundle)
             if bundle.problems:
                 raise self.calls.failure(FailureKind.INVALID)

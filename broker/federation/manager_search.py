@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from broker.aside import aside
 from broker.core import json_text
 from broker.core.bundle import Entry, ManagerBundle, read_searchset
 from broker.core.identity import Origin
@@ -34,6 +35,7 @@ class FetchedPage:
     total: int | None
     problems: tuple[str, ...] = ()
     outcomes: tuple[bytes, ...] = ()
+    size: int = 0  # bytes read
     incomplete: bool = False  # the manager says that it has more, and gives no way to it
 
 
@@ -84,25 +86,28 @@ class ManagerSearch:
             bundle = await self._first(native)
         else:
             self.trail.follow(url)
-            bundle = self._read(await self.calls.follow(url, self.context))
+            bundle = await self._read(await self.calls.follow(url, self.context))
         self.trail.take(bundle)
         self._check_ignored(bundle, native, url)
-        fetched = self._in_order(bundle, [*filters, *self._ignored], url)
+        fetched = await aside(bundle.size, self._in_order, bundle, [*filters, *self._ignored], url)
         fetched.outcomes = (*resolved.outcomes, *fetched.outcomes)
+        fetched.size = bundle.size
         return fetched
 
     async def _first(self, native: list[Criterion]) -> ManagerBundle:
         """The first page; of a manager that gives no way to a second one, as much as it takes to have all."""
-        bundle = self._read(await self._search(native, self.size))
+        bundle = await self._read(await self._search(native, self.size))
         if _cut_off(bundle) and bundle.total is not None and bundle.total <= self.bound:
-            return self._read(await self._search(native, bundle.total))
+            return await self._read(await self._search(native, bundle.total))
         return bundle
 
     async def _search(self, native: list[Criterion], size: int) -> bytes:
         return await self.calls.search(self.query.type, self._pairs(native, size), self.context)
 
-    def _read(self, body: bytes) -> ManagerBundle:
-        return read_searchset(body, self.origin, self.query.type, self.aliases, self.known_origins)
+    async def _read(self, body: bytes) -> ManagerBundle:
+        return await aside(
+            len(body), read_searchset, body, self.origin, self.query.type, self.aliases, self.known_origins
+        )
 
     async def _chains(self) -> Resolved:
         """The chains that are followed here in steps, once for all pages."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from broker.aside import aside
 from broker.core.bundle import Entry
 from broker.core.dedup import CopyRule
 from broker.core.manager_failure import failed
@@ -63,6 +64,7 @@ class PageRun:
     totals: dict[str, int | None] = field(default_factory=dict)
     failures: dict[str, ManagerError] = field(default_factory=dict)
     remarks: dict[str, list[Issue]] = field(default_factory=dict)
+    size_read: int = 0  # bytes
     lossy: bool = False  # some manager sent entries that could not be shown
     partial: set[str] = field(default_factory=set)  # brokers that miss some of their own managers
 
@@ -91,7 +93,7 @@ class PageRun:
             for slug, answer in answers.items():
                 self._take_in(slug, answer)
         with stage("merge") as span:
-            taken = merger.take()
+            taken = await aside(self.size_read, merger.take)
             span.note("cds.streams", len(self.streams))
             span.note("cds.matches", len(taken.found))
         self.merging += self.now() - began
@@ -108,6 +110,7 @@ class PageRun:
             return
         if not stream.started:
             self.totals[slug] = answer.total
+        self.size_read += answer.size
         stream.feed(answer.found, answer.next_url)
         self.others.setdefault(slug, []).extend(answer.others)
         if any(map(tells_partial, answer.outcomes)):

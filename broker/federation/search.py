@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
+from broker.aside import aside
 from broker.core.access.principal import Principal
 from broker.core.bundle import Entry
 from broker.core.bundle_writer import write_searchset
@@ -145,7 +146,8 @@ class SearchService:
         if self.observe is not None and includes and work.query.type == "CareTeam":
             self.observe([*(found.item for found in taken.found), *includes])
         includes, withheld = shown_includes(includes, work.context)
-        issues += told + withheld + self._findings(work, run, taken, includes)
+        issues += told + withheld
+        issues += await aside(run.size_read, self._findings, work, run, taken, includes)
         total, told = await self._total(work, run, taken)
         issues += told
         pages = self._links(_remembering(work, searches))
@@ -154,7 +156,9 @@ class SearchService:
         if work.aliases:
             await work.context.within(self.federation.remember(work.aliases))
         matches = shown_entries(work.query, [found.item for found in taken.found])
-        body = write_searchset(
+        body = await aside(
+            run.size_read,
+            write_searchset,
             self.federation.options.public_base,
             [*matches, *shown_entries(work.query, includes)],
             links=links,

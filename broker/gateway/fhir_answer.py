@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from broker.aside import LARGE, aside
 from broker.core.fhir_xml import to_xml
 from broker.core.media_type import Format
 from broker.core.outcome import language_of, render_error, status_of
@@ -20,7 +20,6 @@ INTERMEDIARY = {"X-Intermediary": "cds-broker"}
 """Said on every answer whose content the broker changes (FHIR R4, http.html#custom)."""
 
 _log = logging.getLogger("broker.gateway")
-_THREAD_FROM = 65_536  # converting or compressing more than this would hold the loop up
 
 _HTTP_ERRORS = {400: "request.malformed", 404: "request.not-found", 405: "request.method"}
 
@@ -34,7 +33,7 @@ async def fhir_response(
     """
     if form is Format.XML:
         try:
-            body = await asyncio.to_thread(to_xml, body) if len(body) > _THREAD_FROM else to_xml(body)
+            body = await aside(len(body), to_xml, body)
         except RequestError:
             raise RequestError("request.no-xml") from None
     return web.Response(
@@ -46,7 +45,7 @@ async def fhir_response(
             **INTERMEDIARY,
             **(headers or {}),
         },
-        zlib_executor_size=_THREAD_FROM,
+        zlib_executor_size=LARGE,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from broker.aside import aside
 from broker.core.condition import read_condition
 from broker.core.media_type import Format, parse_content_type
 from broker.core.profile_check import check_resource
@@ -38,7 +38,6 @@ _NAMES = {
 _IN_ADDRESS = frozenset({"_format", "_pretty", "_summary", "_elements"})
 """What may stand in the address of a write (FHIR R4, http.html#parameters)."""
 
-_THREAD_FROM = 65_536  # bytes: to check more at once would hold the loop up
 
 Work = Callable[[Asked, RequestContext], Awaitable[WriteAnswer]]
 
@@ -87,10 +86,7 @@ class WriteRoutes:
         context = context_of(request, self.rules, self.clock)
         stated = parse_content_type(request.headers.get("Content-Type"))
         received = await request.read()
-        if len(received) > _THREAD_FROM:
-            body, content, warnings = await asyncio.to_thread(self._checked, received, stated, resource_type)
-        else:
-            body, content, warnings = self._checked(received, stated, resource_type)
+        body, content, warnings = await aside(len(received), self._checked, received, stated, resource_type)
         asked = Asked(
             resource_type or "Bundle",
             body,

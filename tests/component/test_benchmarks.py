@@ -45,7 +45,10 @@ SHAPES: dict[str, set[str]] = {
 }
 """Keys that a part has at least; `search` and `read` are lists of outcomes."""
 
-WITHOUT_KAFKA = [name for name in PARTS if name != "sync"]
+SLOW = {"workers"}
+WITHOUT_KAFKA = [
+    pytest.param(name, marks=[pytest.mark.soak] if name in SLOW else []) for name in PARTS if name != "sync"
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,6 +98,7 @@ def test_a_part_measures_what_it_says(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_synchronisation_too(
     kafka_server: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

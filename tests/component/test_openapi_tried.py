@@ -29,7 +29,7 @@ async def test_what_is_described_is_what_is_answered(valkey: Valkey, tmp_path: P
             tmp_path,
             "--exclude-checks=ignored_auth",
             "--phases=examples,coverage,fuzzing,stateful",
-            "--max-examples=6",
+            "--max-examples=2",
         )
         assert report.failures == [], report.said
         assert report.code == 0, report.said

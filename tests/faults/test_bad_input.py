@@ -25,6 +25,7 @@ from lxml import etree
 
 from broker.core.messages import MESSAGES
 from registry.redis_keys import RedisKeys
+from tests.support.examples import examples
 from tests.support.federation import federation, link, outcome_codes
 from tests.support.fhir_builders import INS_TEST
 from tests.support.regions import Regions, assert_told, ins, issues, regions
@@ -657,7 +658,7 @@ def test_anything_at_all_gets_a_bundle_or_an_outcome_and_never_a_500(valkey_serv
 
 def _throw_at(runner: asyncio.Runner, there: Regions) -> None:
     @settings(
-        max_examples=400,
+        max_examples=examples(200),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )

@@ -67,7 +67,7 @@ def many(usual: int, soak: int) -> pytest.MarkDecorator:
 # --- while the present state is sent to a newcomer
 
 
-@many(2, 12)
+@many(1, 12)
 async def test_the_broker_is_killed_while_a_newcomer_is_sent_the_present_state(
     site: SyncSite, count: int
 ) -> None:
@@ -167,7 +167,7 @@ def _unpublished(site: SyncSite) -> bool:
         return bool(redis.xlen(site.keys.outbox) or redis.hlen(site.keys.write_intents))
 
 
-@many(5, ROUNDS)
+@many(2, ROUNDS)
 async def test_the_broker_is_killed_at_random_instants(site: SyncSite, count: int) -> None:
     traffic, kills = Traffic(site, random.Random(f"{SEED}/kills")), Kills()
     print(f"seed {SEED}")

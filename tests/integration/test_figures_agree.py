@@ -39,6 +39,10 @@ Figures = dict[tuple[str, str], float]
 """By name and the value of the only label, which is empty where there is none."""
 
 
+_MOMENTARY = frozenset({"cds_manager_in_flight"})
+"""What may be another between two looks: a probe is under way."""
+
+
 @dataclass
 class Site:
     """`bre` is the home; `nor` takes its circles but for one; `occ` has no agent; `ges` is nobody's; `pac` is suspended."""
@@ -188,7 +192,9 @@ class Told:
             )
             for name in names
         }
-        return {name: values for name, values in told.items() if len({*values}) > 1}
+        return {
+            name: values for name, values in told.items() if name[0] not in _MOMENTARY and len({*values}) > 1
+        }
 
 
 async def looked_at(made: Site) -> Told:
@@ -229,7 +235,7 @@ def _exposed(text: str) -> Figures:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 async def test_all_places_tell_the_same(own_valkey: ValkeyServer, tmp_path: Path, workers: int) -> None:
     if workers > 1 and not sys.platform.startswith("linux"):
         pytest.skip("several processes on one port: Linux")

@@ -26,6 +26,7 @@ from broker.sync.agent_memory import ActorMemory
 from broker.sync.agent_removed import Removed
 from broker.sync.change_log import Outgoing
 from registry.model import Gestionnaire
+from tests.support.examples import examples
 from tests.support.replication import Home
 
 CIRCLES = 3
@@ -61,7 +62,7 @@ class Unconditional:
     small=st.booleans(),
     conditions=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_end_is_the_same_whatever_the_order(
     steps: list[tuple[int, str]], seed: int, lanes: int, deletes: bool, small: bool, conditions: bool
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from broker.core.breaker import BREAKING, Breaker, BreakerPolicy, BreakerState
 from broker.errors import FailureKind
+from tests.support.examples import examples
 
 POLICY = BreakerPolicy(threshold=2, probe_interval=5.0, max_interval=30.0)
 # Quarters of a second add up exactly: bounds are checked to the last bit.
@@ -110,5 +111,5 @@ class BreakerMachine(RuleBasedStateMachine):
         assert self.breaker.state is BreakerState.CLOSED
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestBreaker = BreakerMachine.TestCase

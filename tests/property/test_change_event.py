@@ -11,6 +11,7 @@ from broker.core.change_event import Change, Operation, PoisonError, decode_head
 from broker.core.event_content import id_only_content, read_event
 from broker.core.identity import ID, public_id
 from tests.support.change_events import PUBLIC, change
+from tests.support.examples import examples
 
 IDS = st.from_regex(r"[A-Za-z0-9\-.]{1,64}", fullmatch=True).filter(
     lambda text: ID.fullmatch(text) is not None
@@ -51,7 +52,7 @@ def test_one_change_one_id(one: Change, other: Change) -> None:
 NAMES = st.sampled_from([name for name, _ in encode_headers(change(), PUBLIC)])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(NAMES, st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 def test_any_header(name: str, value: bytes) -> None:
     headers = tuple((one, value if one == name else old) for one, old in encode_headers(change(), PUBLIC))
@@ -61,7 +62,7 @@ def test_any_header(name: str, value: bytes) -> None:
         assert told.event_id.split("/")[0] == told.manager
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_any_damage_to_the_content(data: st.DataObject) -> None:
     content = bytearray(id_only_content(change(), PUBLIC))

@@ -14,6 +14,7 @@ from broker.core.fhir_schema import Element, Kind, resource_type, type_of
 from broker.core.fhir_xml import to_json, to_xml
 from broker.core.search_parameters import TYPES
 from broker.errors import RequestError
+from tests.support.examples import examples
 from tests.unit.core.test_fhir_xml import tree
 
 _text = st.text(
@@ -98,7 +99,7 @@ def _with_decimals(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     st.sampled_from([*TYPES, "Bundle", "OperationOutcome"]).flatmap(
         lambda name: _complex(name, 3, resource=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker.core.change_event import Operation
 from registry.outbox_model import CircleChange
+from tests.support.examples import examples
 from tests.support.federation import ids, outcome_codes
 from tests.support.fhir_builders import care_team
 from tests.support.tail_world import HANG, QUICK, TailWorld
@@ -74,7 +75,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(steps)
 def test_whoever_wrote_reads_what_they_wrote(script: list[tuple[str, bool | int]]) -> None:
     async def scenario(clock: LoopClock) -> Counter[str]:
@@ -189,7 +190,7 @@ def test_a_located_search_takes_what_its_holder_takes() -> None:
     run_virtually(scenario)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.sets(st.sampled_from(REGIONS[1:]), max_size=6), st.sets(st.sampled_from(REGIONS[1:]), max_size=3))
 def test_hung_holders_of_replicas_cost_no_more_than_a_moment(holders: set[str], hung: set[str]) -> None:
     """The answer is that of asking everybody, whoever hangs of those that hold replicas."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.core.latency import GROWTH, HIGHEST, LOWEST, LatencySketch
 from broker.core.latency_rule import HEDGE_HIGH, HEDGE_LOW, Pace, PaceRule
+from tests.support.examples import examples
 
 seconds = st.floats(LOWEST, HIGHEST)
 shares = st.floats(0.01, 1.0)
@@ -19,7 +20,7 @@ def true_quantile(values: list[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values) - 1e-9) - 1)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(seconds, min_size=1, max_size=200), shares)
 def test_a_quantile_is_right_within_one_bucket(values: list[float], share: float) -> None:
     sketch = LatencySketch(0.0)
@@ -76,7 +77,7 @@ def fed(value: float, count: int = 100, now: float = 0.0, rule: PaceRule = RULE)
     return pace
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["answered", "gave-up", "missed"]), st.floats(0, 100), st.floats(0, 30)),
@@ -117,7 +118,7 @@ def test_experience_is_forgotten_where_nobody_asks() -> None:
     assert pace.deadline(5.0, 300.0) == 5.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.floats(0.001, 2), min_size=20, max_size=100),
     st.lists(st.tuples(st.floats(0, 20), st.booleans()), min_size=1, max_size=40),
@@ -156,7 +157,7 @@ def lived(
     return now, answered
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.floats(0.005, 0.5), st.floats(0.05, 4.9), st.sampled_from([0.01, 0.1, 1.0]))
 def test_a_manager_that_became_slower_is_heard_again_at_once(
     before: float, after: float, every: float
@@ -170,7 +171,7 @@ def test_a_manager_that_became_slower_is_heard_again_at_once(
     assert all(answered[lost:]), "once heard, never lost again"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.floats(0.005, 0.3), st.floats(0.5, 4.0))
 def test_a_manager_that_became_quicker_is_given_less_again(quick: float, slow: float) -> None:
     pace = Pace(0.0, RULE)

@@ -24,6 +24,7 @@ from broker.federation.context import RequestContext
 from broker.federation.locating import LocatorGuide
 from broker.federation.search import SearchService
 from registry.locator_model import Coverage, CoverageState, Identifier, Sighting
+from tests.support.examples import examples
 from tests.support.federation import ids, link, outcomes_of
 from tests.support.fhir_builders import CIRCLE_SYSTEM, INS_TEST, care_team, patient
 from tests.support.locator_world import Region, World
@@ -235,7 +236,7 @@ def sighting(slug: str, held: Version, persons: list[Identifier]) -> Sighting:
 
 
 @example(begun=[], operations=[("cover", "bre", "complete"), ("check",), ("cover", "bre", "none")])
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     begun=st.lists(st.one_of(PATIENT, CIRCLE), min_size=2, max_size=8),
     operations=st.lists(OPERATION, max_size=10),

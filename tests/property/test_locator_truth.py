@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from adapters.sandbox.options import SandboxOptions
 from adapters.sandbox.store import Store
 from registry.locator_model import CoverageState, Identifier
+from tests.support.examples import examples
 from tests.support.fhir_builders import CIRCLE_SYSTEM, INS_TEST, care_team, patient
 from tests.support.locator_world import Region, World, broken
 
@@ -219,7 +220,7 @@ def everything() -> list[Identifier]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     before=st.lists(BEFORE, max_size=12),
     after=st.lists(AFTER, min_size=1, max_size=25),

@@ -24,6 +24,7 @@ from registry.locator_records import Entry, Links, pack_entry
 from registry.locator_wire import Edit, LocatorWire, Telling
 from registry.redis_connection import connect
 from registry.redis_keys import RedisKeys
+from tests.support.examples import examples
 from tests.support.valkey import ValkeyServer
 
 schedules = st.binary(min_size=20, max_size=60)
@@ -140,7 +141,7 @@ def writer(store: Store, event: Event) -> Iterator[None]:
 
 # A writer that died before it removed a link, then a deletion that comes too late to change anything.
 @example([Event("1", 2, None), Event("1", 1, None)], b"\x00\x00\xff", 0)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(histories(circles=1), schedules, st.sampled_from([0, 62, 126, 254]))
 def test_what_an_entry_lists_has_its_link_at_every_instant(
     events: list[Event], schedule: bytes, stamp: int
@@ -159,7 +160,7 @@ def test_what_an_entry_lists_has_its_link_at_every_instant(
     assert set(store.links) == listed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(histories(), schedules, st.randoms())
 def test_when_everything_arrived_links_and_truth_are_the_same(
     events: list[Event], schedule: bytes, random: Random
@@ -264,7 +265,9 @@ async def play(url: str, keys: RedisKeys, events: list[Event], lives: list[int],
         await client.aclose()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(histories(length=6), st.lists(st.integers(0, 9), min_size=6, max_size=6), st.booleans())
 def test_the_real_index_survives_its_writers(
     valkey_server: ValkeyServer, events: list[Event], lives: list[int], at_once: bool

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.core.merge import START, Found, Key, Merger, Position, Stream
 from broker.errors import FailureKind
+from tests.support.examples import examples
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def walk(managers: list[Holding], size: int, bound: int = 1000) -> tuple[list[li
     raise AssertionError("paging never ends")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(holdings(), st.integers(1, 6))
 def test_every_match_once_and_in_order(managers: list[Holding], size: int) -> None:
     pages, _ = walk(managers, size)
@@ -95,7 +96,7 @@ def test_every_match_once_and_in_order(managers: list[Holding], size: int) -> No
     assert all(len(page) == size for page in pages[:-1]) or not given_out
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(holdings(), st.integers(1, 6))
 def test_a_manager_too_long_to_sort_loses_nothing_and_is_named(managers: list[Holding], size: int) -> None:
     pages, named = walk(managers, size, bound=3)

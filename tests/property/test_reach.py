@@ -22,6 +22,7 @@ from broker.federation.context import RequestContext
 from broker.federation.search import SearchService
 from registry.model import Gestionnaire, Registered, Skills
 from tests.property.test_search_service import SLUGS, FakeManagers, Region, federations, service_over
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock
 from tests.support.federation import ids, link, outcome_codes
 
@@ -78,7 +79,7 @@ def without_tokens(pages: list[tuple[int, dict[str, Any]]]) -> str:
     return _TOKEN.sub("_page=…", json.dumps(pages))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(federations(failures=True), federations(failures=True), principals, st.integers(1, 5), queries)
 def test_what_is_held_out_of_reach_changes_nothing(
     regions: dict[str, Region],

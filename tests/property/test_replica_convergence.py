@@ -14,6 +14,7 @@ from broker.core.change_event import Operation
 from broker.core.event_content import ChangeEvent
 from broker.core.replica import Apply, Holdings, Leave, Remove, decide, lookups
 from tests.support.change_events import actors, change, event, held, team
+from tests.support.examples import examples
 from tests.support.fhir_builders import patient
 
 Resource = dict[str, Any]
@@ -109,7 +110,7 @@ def story(deleted: list[bool]) -> list[ChangeEvent]:
     return events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     deleted=st.lists(st.booleans(), min_size=1, max_size=5),
     order=st.lists(st.integers(0, 4), max_size=10),
@@ -143,7 +144,7 @@ def test_it_ends_in_the_highest(deleted: list[bool], order: list[int], deletes: 
     assert (manager.content(), manager.written) == (before, written)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(count=st.integers(1, 4), seed=st.integers(0, 2**16))
 def test_any_order_ends_as_the_right_one(count: int, seed: int) -> None:
     events = story([False] * count)

@@ -17,6 +17,7 @@ from broker.core.bundle import read_searchset
 from broker.core.identity import Origin, public_id
 from broker.core.rewriting import inward, outward
 from registry.model import TRE_R30
+from tests.support.examples import examples
 
 BASE, PUBLIC = "https://m.bre.exemple/fhir", "https://b.exemple/fhir"
 BRE = Origin("bre", BASE, PUBLIC, "53", "Bretagne")
@@ -164,14 +165,14 @@ def documents(draw: st.DrawFn, *, escapes: bool = True) -> tuple[bytes, bytes]:
     return given_text.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass")
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(100))
 @given(documents())
 def test_references_change_and_no_other_byte(document: tuple[bytes, bytes]) -> None:
     body, expected = document
     assert outward(body, BRE, {}) == expected
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(80))
 @given(documents(escapes=False))
 def test_out_and_back_in_is_lossless(document: tuple[bytes, bytes]) -> None:
     body, _ = document
@@ -181,7 +182,7 @@ def test_out_and_back_in_is_lossless(document: tuple[bytes, bytes]) -> None:
     assert back.foreign == back.unknown == ()
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(80))
 @given(documents())
 def test_out_and_back_in_keeps_the_meaning_of_any_spelling(document: tuple[bytes, bytes]) -> None:
     body, _ = document
@@ -238,7 +239,7 @@ def bundles(draw: st.DrawFn) -> tuple[bytes, str]:
     return given_text.encode(errors="surrogatepass"), expected
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(100))
 @given(bundles())
 def test_a_resource_keeps_everything_but_id_references_and_meta(served: tuple[bytes, str]) -> None:
     body, expected = served

@@ -26,6 +26,7 @@ from broker.federation.pages import PageKeeper
 from broker.federation.search import SearchService
 from broker.ports import ManagerAnswer, ManagerRequest
 from registry.model import Gestionnaire, Registered
+from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stores import FakeAliasStore, FakeCursorStore
 from tests.support.federation import ids, link, outcome_codes
@@ -181,7 +182,7 @@ def identities(regions: dict[str, Region]) -> dict[str, str]:
     return {f"{slug}.{circle.id}": circle.identity for slug, one in regions.items() for circle in one.circles}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(federations(failures=False), st.integers(1, 7))
 def test_each_circle_once_in_order_and_totals_true(regions: dict[str, Region], size: int) -> None:
     clock = FakeClock(auto=True)
@@ -203,7 +204,7 @@ def test_each_circle_once_in_order_and_totals_true(regions: dict[str, Region], s
     assert all(page.get("total") in (None, len(given_out)) for page in pages)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(federations(failures=True), st.integers(1, 7))
 def test_complete_or_said_so(regions: dict[str, Region], size: int) -> None:
     clock = FakeClock(auto=True)

@@ -19,6 +19,7 @@ from broker.core.transaction import read_transaction
 from broker.core.transaction_answer import read_transaction_answer, write_transaction_answer
 from broker.core.transaction_inward import inward_transaction
 from broker.core.transaction_plan import plan_transaction
+from tests.support.examples import examples
 from tests.support.transactions import BASE, BRE, PUBLIC, SYSTEM, Json, Sandbox, bundle, condition_of
 
 CLIENT = "https://client.exemple/fhir"
@@ -160,7 +161,7 @@ def meant(reference: str) -> str:
     return reference.removeprefix(BASE + "/").partition("/_history/")[0]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.data())
 def test_what_goes_in_comes_out(data: st.DataObject) -> None:
     scene = Scene(data.draw(transactions()), data.draw)

@@ -30,6 +30,7 @@ from registry.redis_keys import RedisKeys
 from registry.write_log import RedisWriteLog
 from registry.write_model import Taken
 from tests.support.aged_store import age
+from tests.support.examples import examples
 from tests.support.fake_stores import ManualClock
 from tests.support.fake_write_log import FakeWriteLog
 
@@ -316,7 +317,7 @@ def test_writers_and_settlers_keep_the_names_apart(kind: str, request: pytest.Fi
     run_state_machine_as_test(
         lambda: Nodes(url),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=60,
+            max_examples=examples(25),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from adapters.sandbox.store import Version
 from registry.redis_keys import RedisKeys
+from tests.support.examples import examples
 from tests.support.faulty_proxy import Fault
 from tests.support.federation import Answered, outcome_codes, outcomes_of
 from tests.support.fhir_builders import INS_TEST
@@ -364,7 +365,7 @@ def play(valkey_server: ValkeyServer) -> Iterator[Play]:
 
 @pytest.mark.timeout(300)
 @settings(
-    max_examples=30,
+    max_examples=examples(12),
     deadline=None,
     # What fails here hangs on instants: a smaller history would be another one.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from broker.aside import aside
 from broker.core.bundle import read_resource, read_searchset
 from broker.core.entry import Entry
 from broker.core.manager_failure import failed
@@ -44,7 +45,9 @@ class Errand:
         """The first page of what the manager finds by these parameters, its own ids in them."""
         body = await self.target.calls.search(resource_type, list(pairs), self.context, headers=_FRESH)
         origins = self.federation.origins.all()
-        found = read_searchset(body, self.target.origin, resource_type, self.aliases, origins)
+        found = await aside(
+            len(body), read_searchset, body, self.target.origin, resource_type, self.aliases, origins
+        )
         return [one for one in found.entries if one.type == resource_type and one.mode == "match"]
 
     async def by_identifier(self, resource_type: str, identifier: Identifier) -> Entry | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from broker.aside import aside
 from broker.core import json_text
 from broker.core.business_identifier import strongest_identifier, token_criterion
 from broker.core.change_event import Operation
@@ -89,12 +90,7 @@ class TransactionService:
 
     async def transact(self, asked: Asked, context: RequestContext) -> WriteAnswer:
         """A transaction Bundle, done or refused as a whole. Raises `BrokerError`."""
-        base = self.desk.public_base
-        transaction = read_transaction(
-            asked.content, asked.body, public_base=base, check_resource=check_resource
-        )
-        check_entries(context.principal, transaction)
-        plan = plan_transaction(transaction, condition_of=_condition_of)
+        plan = await aside(len(asked.body), self._plan, asked, context)
         patient = await self._patient(plan, context)
         target = target_of(self.desk, plan, asked.stated_home, patient, context)
         run = _Run(plan, self.desk.errand(target, context), patient=patient)
@@ -102,21 +98,26 @@ class TransactionService:
         await self._resolve_person(run)
         claim = await self._claim(run)
         try:
-            inner = await self._inward(run)
+            inner = await self._inward(run, len(asked.body))
+            entries = plan.transaction.entries
+            steps = await aside(len(inner.body), steps_of, entries, inner.resources, run.before)
         except BaseException:
             await self.desk.uniqueness.release(claim)
             raise
-        intent = Intent(
-            run.target.slug,
-            *steps_of(transaction.entries, inner.resources, run.before),
-            replay=asked.replay,
-            bundle=True,
-        )
+        intent = Intent(run.target.slug, *steps, replay=asked.replay, bundle=True)
         request = ManagerRequest("POST", "", headers={**context.headers(), **WANTED}, body=inner.body)
         sent = await self.desk.sending.send(run.errand, request, intent, claim)
         return await self._concluded(run, sent, intent, inner)
 
     # --- before it is sent
+
+    def _plan(self, asked: Asked, context: RequestContext) -> TransactionPlan:
+        base = self.desk.public_base
+        transaction = read_transaction(
+            asked.content, asked.body, public_base=base, check_resource=check_resource
+        )
+        check_entries(context.principal, transaction)
+        return plan_transaction(transaction, condition_of=_condition_of)
 
     async def _patient(self, plan: TransactionPlan, context: RequestContext) -> Entry | None:
         """The circle's person, where it is a resource of the federation."""
@@ -195,13 +196,13 @@ class TransactionService:
                 issue = Issue("transaction.one-circle", expression=(f"{entry.path}.resource",))
                 raise RefusedError("transaction.one-circle", [issue])
 
-    async def _inward(self, run: _Run) -> InwardTransaction:
+    async def _inward(self, run: _Run, size: int) -> InwardTransaction:
         desk, plan = self.desk, run.plan
         registered = desk.registered(run.target.slug)
         foreign = [(one.path, one.text) for one in plan.foreign(run.target.slug)]
         copied = await desk.mirroring.plan(foreign, registered, run.context)
         aliases = await desk.federation.resolved(plan.aliases)
-        return inward_transaction(plan, run.target.origin, aliases, copied)
+        return await aside(size, inward_transaction, plan, run.target.origin, aliases, copied)
 
     # --- after it was sent
 
@@ -227,24 +228,28 @@ class TransactionService:
             await run.errand.remember()
         except (ManagerError, StoreError):
             raise unknown(run.target) from None  # it was done; the settler learns what
+        answer = WriteAnswer(200, await aside(len(inner.body), self._answer, run, written))
+        if known and await desk.kept(intent.replay, answer):
+            await desk.sending.finish(sent, _marker(run, written), changes)
+        return answer
+
+    def _answer(self, run: _Run, written: Sequence[WrittenEntry]) -> bytes:
         principal, entries = run.context.principal, run.transaction.entries
-        body = write_transaction_answer(
+        return write_transaction_answer(
             [shown_to(principal, one, asked) for one, asked in zip(written, entries, strict=True)],
-            desk.public_base,
+            self.desk.public_base,
             return_=run.context.preferences.return_,
             warnings=run.transaction.warnings,
             language=run.context.language,
         )
-        answer = WriteAnswer(200, body)
-        if known and await desk.kept(intent.replay, answer):
-            await desk.sending.finish(sent, _marker(run, written), changes)
-        return answer
 
     async def _written(
         self, run: _Run, sent: Sent, intent: Intent, inner: InwardTransaction
     ) -> Sequence[WrittenEntry]:
         if sent.answer is not None:
-            return read_transaction_answer(
+            return await aside(
+                len(sent.answer.body),
+                read_transaction_answer,
                 sent.answer.body,
                 run.transaction,
                 run.target.origin,

@@ -14,6 +14,7 @@ from broker.core.element_forms import model_of
 from broker.core.json_form import form_faults
 from broker.core.plain_structure import is_plainly_valid
 from broker.core.structure import WRITABLE, structure_faults
+from tests.support.examples import examples
 
 INS = {"system": "urn:oid:1.2.250.1.213.1.4.10", "value": "255069999999934", "use": "official"}
 CODE = {
@@ -102,7 +103,7 @@ def test_what_is_rare_is_left_to_the_models(type_name: str) -> None:
         assert structure_faults(usual(type_name) | rare, type_name) == []
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(WRITABLE), st.data())
 def test_nothing_is_called_valid_that_the_form_or_the_models_refuse(
     type_name: str, data: st.DataObject

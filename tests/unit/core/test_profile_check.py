@@ -19,6 +19,7 @@ from broker.core.profile_rules import RULES
 from broker.core.structure import WRITABLE, preload
 from broker.core.write_body import read_resource_body, refusal, warnings_of
 from broker.errors import RequestError
+from tests.support.examples import examples
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]
@@ -583,7 +584,7 @@ def _known_member(type_name: str) -> st.SearchStrategy[Json]:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from(WRITABLE).flatmap(_known_member) | st.dictionaries(NAMES, ARBITRARY, max_size=4))
 def test_no_tree_breaks_the_check(resource: Json) -> None:
     issues = check_resource(resource)
@@ -596,7 +597,7 @@ BODIES = (ARBITRARY | st.sampled_from(WRITABLE).flatmap(_known_member)).filter(_
 ) | st.binary(max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(BODIES, st.sampled_from(Format), st.sampled_from([*WRITABLE, "", None]))
 def test_no_body_raises_anything_but_a_request_error(body: bytes, form: Format, expected: str | None) -> None:
     key = _key_of_refusal(body, form, expected)
