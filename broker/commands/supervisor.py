@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 
 from broker.commands.colleagues import Colleagues
 from broker.commands.start import HEARD, Duty, Start, begin
@@ -51,8 +51,10 @@ class Supervisor:
     def __init__(self, start: Start, clock: Clock) -> None:
         self._start = start
         self._clock = clock
-        self._context = multiprocessing.get_context("spawn")
-        self._running: dict[str, tuple[Duty, SpawnProcess]] = {}
+        # Forked from a process that has loaded everything, and has no thread, no loop and no connection.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["broker.commands.loaded"])
+        self._running: dict[str, tuple[Duty, ForkServerProcess]] = {}
         self._colleagues = Colleagues(clock)
         self._stopping = asyncio.Event()
         self._how = signal.SIGTERM
@@ -99,12 +101,13 @@ class Supervisor:
             await self._clock.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _begun(self, name: str, duty: Duty, tasks: asyncio.TaskGroup) -> SpawnProcess:
+    def _begun(self, name: str, duty: Duty, tasks: asyncio.TaskGroup) -> ForkServerProcess:
         ours, theirs = socket.socketpair()
         process = self._context.Process(
             target=begin, args=(duty, self._start, theirs), name=f"cds-broker {name}"
         )
-        # A signal would end it, with a traceback or without, before it can hear it: until then it waits.
+        # A signal would end it, with a traceback or without, before it can hear it: until then it waits. The process that
+        # they are forked from, which is started with the first, hears none at all: it ends when this one has ended.
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         try:
             process.start()
@@ -122,7 +125,7 @@ class Supervisor:
         self._how = how
         self._stopping.set()
 
-    def _of(self, duty: Duty) -> Iterable[SpawnProcess]:
+    def _of(self, duty: Duty) -> Iterable[ForkServerProcess]:
         return [process for one, process in self._running.values() if one is duty]
 
     def _tell(self, duty: Duty, what: signal.Signals) -> None:
@@ -148,7 +151,7 @@ class Supervisor:
             process.join()
 
 
-async def _ended(process: SpawnProcess) -> None:
+async def _ended(process: ForkServerProcess) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(process.sentinel, ended.set)

@@ -35,8 +35,8 @@ class FetchedPage:
     total: int | None
     problems: tuple[str, ...] = ()
     outcomes: tuple[bytes, ...] = ()
-    size: int = 0  # bytes read
     incomplete: bool = False  # the manager says that it has more, and gives no way to it
+    size: int = 0  # bytes read
 
 
 @dataclass(slots=True)

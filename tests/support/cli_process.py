@@ -96,13 +96,17 @@ def worker_of(line: str) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of a process's children (Linux)."""
-    found = []
+    """Process ids of a process's children, and of theirs (Linux)."""
+    parents: dict[int, int] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with suppress(OSError), open(f"/proc/{entry.name}/stat") as stat:  # noqa: PTH123  # gone meanwhile
-                if int(stat.read().rpartition(")")[2].split()[1]) == pid:
-                    found.append(int(entry.name))
+                parents[int(entry.name)] = int(stat.read().rpartition(")")[2].split()[1])
+    found: list[int] = []
+    above = {pid}
+    while above:
+        above = {one for one, parent in parents.items() if parent in above}
+        found += above
     return sorted(found)
 
 
