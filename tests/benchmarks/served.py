@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tests.benchmarks.broker_worker import SECRET, register
 from tests.benchmarks.processes import placed
-from tests.support.cli_process import children, cli
+from tests.support.cli_process import below, cli
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ async def served(
         line = await running.line("serving http", count=workers)
         address = line[line.index("http://") :].split()[0]
         port = int(urlsplit(address).port or 80)
-        pids = [running.process.pid, *children(running.process.pid)]
+        pids = [running.process.pid, *below(running.process.pid)]
         listening = _listening(port)
         serving = [pid for pid in pids if _sockets(pid) & listening]
         assert len(serving) == workers, (serving, pids)

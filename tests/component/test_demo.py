@@ -27,7 +27,7 @@ from broker.commands.demo_held import Held, made_public, read_held
 from broker.commands.demo_probe import Answer, CheckFailedError, Probe, ids
 from broker.commands.demo_sync import subscription, sync_suggestions, working_agent
 from broker.commands.demo_writes import JOINED, bodies, writing_suggestions
-from tests.support.cli_process import children, cli, runs
+from tests.support.cli_process import below, cli, runs
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -196,7 +196,7 @@ async def test_ctrl_c_ends_it_all() -> None:
         line = await process.line("all people are made up")
         url = re.search(r"http://\S+/fhir", line)
         assert url is not None
-        started = children(process.process.pid)
+        started = below(process.process.pid)
         async with aiohttp.ClientSession() as http, http.get(f"{url[0]}/CareTeam?_count=50") as answer:
             assert len(ids(await answer.json(content_type=None))) > 20
         process.signal(signal.SIGINT)
@@ -228,9 +228,9 @@ async def test_managers_end_with_a_demonstration_that_was_killed(tmp_path: Path)
     temporary = {"TMPDIR": str(tmp_path)}
     async with cli("demo", "--managers", "2", "--port", "0", environment=temporary) as process:
         await process.line("all people are made up")
-        started = [one for one in children(process.process.pid) if "demo_manager" in command_of(one)]
+        started = [one for one in below(process.process.pid) if "demo_manager" in command_of(one)]
         assert len(started) == 2
-        store = [one for one in children(process.process.pid) if "valkey" in command_of(one)]
+        store = [one for one in below(process.process.pid) if "valkey" in command_of(one)]
         process.signal(signal.SIGKILL)
         await process.ended()
         await until(lambda: not any(map(runs, started)), seconds=20)

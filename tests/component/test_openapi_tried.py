@@ -54,6 +54,7 @@ async def test_what_is_described_is_what_is_answered(valkey: Valkey, tmp_path: P
     assert {400, 404, 409, 412, 422} <= {status for of in report.statuses.values() for status in of}
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(240)
 async def test_credentials_are_not_ignored(valkey: Valkey, tmp_path: Path) -> None:
     async with (

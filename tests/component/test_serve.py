@@ -20,7 +20,7 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import RunningSandbox, running_sandbox
 from adapters.sandbox.seed import seed_region
 from broker.commands.demo_probe import ids
-from tests.support.cli_process import CliProcess, children, cli, runs, worker_of
+from tests.support.cli_process import CliProcess, below, cli, runs, worker_of
 from tests.support.waiting import until
 
 OPEN = {"CDS_AUTH": "none"}
@@ -116,7 +116,7 @@ async def test_workers_share_a_port_and_one_that_dies_is_replaced(
         await process.line("serving http", count=2)
         first = {worker_of(await process.line("serving http", count=number)) for number in (1, 2)}
         assert len(first) == 2
-        assert first <= set(children(process.process.pid))
+        assert first <= set(below(process.process.pid))
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
         again = worker_of(await process.line("serving http", count=3))

@@ -20,7 +20,7 @@ from adapters.clock import SystemClock
 from adapters.sandbox.app import running_sandbox
 from adapters.sandbox.seed import seed_region
 from tests.support.certificates import Authority, Certified
-from tests.support.cli_process import CliProcess, children, cli
+from tests.support.cli_process import CliProcess, below, cli
 from tests.support.ports import lasting_port
 from tests.support.valkey import ValkeyServer
 from tests.support.waiting import until
@@ -264,7 +264,7 @@ async def test_sighup_while_it_starts_ends_nobody(site: Site, own_valkey: Valkey
     arguments = ("serve", "--port", str(site.port), "--workers", "2")
     async with cli(*arguments, environment=environment) as process:
         # From when it has workers: before, it is Python that starts, and no broker yet.
-        await until(lambda: len(children(process.process.pid)) >= 2, seconds=60)
+        await until(lambda: len(below(process.process.pid)) >= 2, seconds=60)
         serving_line = asyncio.create_task(process.line("serving https", count=2))
         while not serving_line.done():
             os.kill(process.process.pid, signal.SIGHUP)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cli_process import CliProcess, children, cli, worker_of
+from tests.support.cli_process import CliProcess, below, cli, worker_of
 from tests.support.ports import lasting_port
 
 
@@ -48,9 +48,9 @@ class Program:
     def kill(self) -> None:
         """SIGKILL, at once, with all that it has started; does nothing where it has ended."""
         if self.runs:
-            below = children(self.pid)
+            started = below(self.pid)
             self.send_signal(signal.SIGKILL)
-            for pid in below:
+            for pid in started:
                 _kill(pid)
 
     def kill_one(self, said: str) -> None:

@@ -95,7 +95,7 @@ def worker_of(line: str) -> int:
     return int(found[1])
 
 
-def children(pid: int) -> list[int]:
+def below(pid: int) -> list[int]:
     """Process ids of a process's children, and of theirs (Linux)."""
     parents: dict[int, int] = {}
     for entry in os.scandir("/proc"):

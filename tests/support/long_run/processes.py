@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cli_process import children
+from tests.support.cli_process import below
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,12 +47,7 @@ class Held:
 
 def descendants(pid: int) -> list[int]:
     """A process and all that come from it, however many and whatever they are called; the first first."""
-    found, left = [pid], [pid]
-    while left:
-        below = children(left.pop())
-        found += below
-        left += below
-    return found
+    return [pid, *below(pid)]
 
 
 def held(pid: int, roles: Mapping[int, str]) -> Held | None:
