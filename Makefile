@@ -24,7 +24,7 @@ demo: $(STAMP)  ## five regions and the broker over them; ARGS=--check runs ever
 # Byte code is kept whatever the environment says: every worker and program that they start would compile it all again.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP)  ## every test
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 fuzz: $(STAMP)  ## hostile requests and answers; FUZZ_SECONDS for each of the two (450), FUZZ_SEED; examples go to fuzz-failures/
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-450} $(BIN)/python -m pytest tests/fuzz -s $(ARGS)

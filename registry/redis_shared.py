@@ -10,7 +10,7 @@ breaks, all of it is sent again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -81,7 +81,9 @@ class SharedConnection:
         try:
             while self._waiting:
                 served, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                await self._answer(served)
+                served = [one for one in served if not one.answer.done()]  # some leave before it is their turn
+                if served:
+                    await self._answer(served)
         finally:
             self._serving = None
             left, self._waiting = served + self._waiting, []
@@ -94,7 +96,7 @@ class SharedConnection:
             commands.append(("MGET", *keys))
         try:
             with store_errors():
-                answers = await self._exchanged(commands)
+                answers = await self._exchanged(commands, lambda: not all(one.answer.done() for one in served))
         except StoreError as error:
             _refuse(served, error)
             return
@@ -109,8 +111,13 @@ class SharedConnection:
             else:
                 one.answer.set_result(found)
 
-    async def _exchanged(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The answers, in order; refusals of the server among them."""
+    async def _exchanged(
+        self, commands: Sequence[tuple[Any, ...]], awaited: Callable[[], bool]
+    ) -> list[Any]:
+        """The answers, in order; refusals of the server among them.
+
+        Where all have left, the client may be closed by now: what is opened then would stay open.
+        """
         if self._connection is None:
             self._connection = await self._pool.get_connection()
             # One clock for a whole exchange, in place of one for each part of it.
@@ -119,9 +126,12 @@ class SharedConnection:
         try:
             return await self._within(commands)
         except RedisConnectionError:
-            if not kept:
+            if not kept or not awaited():
                 raise
             return await self._within(commands)  # a server closes idle connections when it likes
+        finally:
+            if not awaited():
+                await self._connection.disconnect(nowait=True)
 
     async def _within(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Connects anew where the connection was lost; one that fails in an exchange is closed by redis-py."""

@@ -35,6 +35,17 @@ def luhn(digits: str) -> str:
     return f"{digits}{-total % 10}"
 
 
+_given: set[int] = set()
+"""Six digits each: of hundreds drawn, two would be the same now and then, and two resources then one."""
+
+
+def _digits(dice: random.Random) -> str:
+    while (drawn := dice.randrange(10**6)) in _given:
+        pass
+    _given.add(drawn)
+    return f"{drawn:06}"
+
+
 @dataclass(slots=True)
 class People:
     """Builders of resources, all with the same token. References are given as `Type/id`."""
@@ -43,8 +54,7 @@ class People:
     _dice: random.Random = field(default_factory=random.Random)
 
     def ins(self, birth: str, female: bool) -> str:
-        number = f"{2 if female else 1}{birth[2:4]}{birth[5:7]}35{self._dice.randrange(1, 990):03}"
-        number += f"{self._dice.randrange(1, 1000):03}"
+        number = f"{2 if female else 1}{birth[2:4]}{birth[5:7]}35{_digits(self._dice)}"
         return f"{number}{97 - int(number) % 97:02}"
 
     def patient(self, family: str, given: str, birth: str, *, gender: str, city: str, born_at: str) -> Json:
@@ -99,7 +109,7 @@ class People:
         }
 
     def organization(self, name: str, part_of: str | None = None) -> Json:
-        finess = luhn(f"35{self._dice.randrange(10**6):06}")
+        finess = luhn(f"35{_digits(self._dice)}")
         resource: Json = {
             "resourceType": "Organization",
             "meta": {"profile": [CDS + "cds-organization"]},

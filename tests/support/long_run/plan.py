@@ -65,7 +65,7 @@ class Plan:
 
 def short() -> Plan:
     """Every fault once: leaks and truth, no figures of time."""
-    together = 3
+    together = 2
     return Plan(
         seconds=0.0,
         warm_up=2.0,
