@@ -144,7 +144,7 @@ def main() -> None:
 
 def _ended(error: Exception) -> int:
     """The exit code, once the error was told."""
-    from broker.commands.api_client import ApiError
+    from broker.commands.api_error import ApiError
     from broker.commands.terminal import FAILED, complain, exit_code, explained, said
     from broker.errors import BrokerError
 

@@ -81,7 +81,9 @@ class SharedConnection:
         try:
             while self._waiting:
                 served, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                served = [one for one in served if not one.answer.done()]  # some leave before it is their turn
+                served = [
+                    one for one in served if not one.answer.done()
+                ]  # some leave before it is their turn
                 if served:
                     await self._answer(served)
         finally:
@@ -96,7 +98,9 @@ class SharedConnection:
             commands.append(("MGET", *keys))
         try:
             with store_errors():
-                answers = await self._exchanged(commands, lambda: not all(one.answer.done() for one in served))
+                answers = await self._exchanged(
+                    commands, lambda: not all(one.answer.done() for one in served)
+                )
         except StoreError as error:
             _refuse(served, error)
             return
@@ -111,9 +115,7 @@ class SharedConnection:
             else:
                 one.answer.set_result(found)
 
-    async def _exchanged(
-        self, commands: Sequence[tuple[Any, ...]], awaited: Callable[[], bool]
-    ) -> list[Any]:
+    async def _exchanged(self, commands: Sequence[tuple[Any, ...]], awaited: Callable[[], bool]) -> list[Any]:
         """The answers, in order; refusals of the server among them.
 
         Where all have left, the client may be closed by now: what is opened then would stay open.

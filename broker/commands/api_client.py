@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import locale
-import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 import orjson
 
+from broker.commands.api_error import ApiError
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
-
-
-class ApiError(Exception):
-    """The broker refused, or none answers. `fr` and `en` are for the person at the terminal."""
-
-    def __init__(self, fr: str, en: str, *, status: int | None = None) -> None:
-        super().__init__(en)
-        self.fr = fr
-        self.en = en
-        self.status = status
-
-    def told(self) -> str:
-        """The text in the language of the terminal."""
-        return self.fr if language() == "fr" else self.en
-
-
-def language() -> Literal["fr", "en"]:
-    """French where the environment says so (`LC_ALL`, `LC_MESSAGES`, `LANG`), else English."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        value = os.environ.get(name)
-        if value:
-            return "fr" if (locale.normalize(value) or value).lower().startswith("fr") else "en"
-    return "en"
 
 
 class ApiClient:

@@ -16,7 +16,8 @@ import orjson
 import typer
 from rich.console import Console
 
-from broker.commands.api_client import DEFAULT_URL, ApiClient, ApiError, language
+from broker.commands.api_client import DEFAULT_URL, ApiClient
+from broker.commands.api_error import ApiError, language
 from broker.commands.gestionnaires_table import detail, lacks, listing
 from broker.commands.terminal import progress
 from broker.core.messages import text

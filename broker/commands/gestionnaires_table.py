@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from broker.commands.api_client import language
+from broker.commands.api_error import language
 from broker.core.lacks import describe_lacks
 from registry.model import REGIONS, Skills
 

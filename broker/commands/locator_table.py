@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from broker.commands.api_client import language
+from broker.commands.api_error import language
 from broker.commands.terminal import said
 
 _STATES = {

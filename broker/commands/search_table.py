@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Column, Table
 
-from broker.commands.api_client import language
+from broker.commands.api_error import language
 from broker.commands.terminal import said
 from registry.model import REGIONS, TRE_R30
 

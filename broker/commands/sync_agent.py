@@ -19,8 +19,6 @@ from broker.commands.log_lines import log_to_stderr, loop_errors_as_lines
 from broker.commands.terminal import run, said
 from broker.errors import ConfigurationError
 from broker.settings import Settings
-from broker.sync.agent import AgentOptions
-from broker.wiring_sync import open_log, running_agent
 from registry.model import SLUG, Gestionnaire
 from registry.toml_file import read
 from registry.validation import InvalidDeclarationError, declaration
@@ -59,12 +57,19 @@ def agent(
     settings = Settings.load(config=config, gestionnaires=gestionnaires)
     manager = chosen_manager(gestionnaire, manager_url, settings.gestionnaires)
     log_to_stderr(settings.log_level, settings.log_format)
-    figures = run(_worked(settings, manager, AgentOptions(lanes=lanes, report=report, once=once)))
+    figures = run(_worked(settings, manager, lanes=lanes, report=report, once=once))
     if as_json:
         typer.echo(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
 
 
-async def _worked(settings: Settings, manager: Gestionnaire, options: AgentOptions) -> dict[str, int]:
+async def _worked(
+    settings: Settings, manager: Gestionnaire, *, lanes: int, report: float, once: bool
+) -> dict[str, int]:
+    # They load the logs' clients, which no other command of `sync` waits for.
+    from broker.sync.agent import AgentOptions
+    from broker.wiring_sync import open_log, running_agent
+
+    options = AgentOptions(lanes=lanes, report=report, once=once)
     loop = asyncio.get_running_loop()
     loop_errors_as_lines(loop)
     stop = asyncio.Event()

@@ -12,7 +12,6 @@ from broker.commands.terminal import run
 from broker.core import topics
 from broker.settings import Settings
 from broker.sync.change_log import ChangeLog
-from broker.wiring_sync import open_log
 
 T = TypeVar("T")
 
@@ -25,6 +24,8 @@ Slug = Annotated[
 
 def with_log(config: Path | None, work: Callable[[ChangeLog, str], Awaitable[T]]) -> T:
     """Run `work` with the log of the settings and the prefix of its topics. Raises `BrokerError`."""
+    from broker.wiring_sync import open_log  # loads the logs' clients, which `--help` need not wait for
+
     settings = Settings.load(config=config)
 
     async def session() -> T:

@@ -16,7 +16,6 @@ from rich.table import Table
 from broker.commands.api_client import ApiClient
 from broker.commands.sync_log import AsJson, Config, Json, Slug, age, subscribers, with_log
 from broker.commands.terminal import run, said
-from broker.sync.agent import backlog
 from broker.sync.change_log import ChangeLog
 from broker.sync.dead_letters import DeadLetters
 
@@ -122,6 +121,8 @@ def _asked(slug: str | None, config: Path | None) -> list[Json]:
 
 
 async def _line(log: ChangeLog, prefix: str, slug: str) -> Json:
+    from broker.sync.agent import backlog  # loads what `--help` need not wait for
+
     left = await backlog(log, slug, prefix)
     return {
         "id": slug,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import typer
 
-from broker.commands.api_client import ApiError, language
+from broker.commands.api_error import ApiError, language
 from broker.core.messages import MESSAGES, text
 from broker.errors import BrokerError, ConfigurationError
 

@@ -41,9 +41,9 @@ def test_there_is_something_to_look_at() -> None:
     assert len(MODULES) > 80
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_is_no_longer_than_can_be_read(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_no_module_is_longer_than_can_be_read() -> None:
+    lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {where: length for where, length in lengths.items() if length > MAX_LINES} == {}
 
 
 _CLOCKS = re.compile(
@@ -51,10 +51,9 @@ _CLOCKS = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_the_time_comes_from_the_clock(path: Path) -> None:
-    if name(path) != "adapters/clock.py":
-        assert [call for call in calls(path) if _CLOCKS.search(call[0])] == []
+def test_the_time_comes_from_the_clock() -> None:
+    elsewhere = [path for path in MODULES if name(path) != "adapters/clock.py"]
+    assert [(name(path), call) for path in elsewhere for call in calls(path) if _CLOCKS.search(call[0])] == []
 
 
 def test_the_clock_is_where_it_was() -> None:
@@ -73,8 +72,11 @@ IMPURE_MODULES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", PURE, ids=name)
-def test_the_core_is_pure(path: Path) -> None:
+def test_the_core_is_pure() -> None:
+    assert {name(path): faults for path in PURE if (faults := impurities(path))} == {}
+
+
+def impurities(path: Path) -> list[object]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {
         one.partition(".")[0]
@@ -84,29 +86,30 @@ def test_the_core_is_pure(path: Path) -> None:
             [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         )
     }
-    assert imported & IMPURE_MODULES == set()
-    assert [
-        node.lineno for node in ast.walk(tree) if isinstance(node, ast.Await | ast.AsyncFunctionDef)
-    ] == []
-    assert [call for call in calls(path) if call[0] in ("open", "print", "input")] == []
+    return [
+        *sorted(imported & IMPURE_MODULES),
+        *(node.lineno for node in ast.walk(tree) if isinstance(node, ast.Await | ast.AsyncFunctionDef)),
+        *(call for call in calls(path) if call[0] in ("open", "print", "input")),
+    ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_annotations_are_postponed(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert (
-        not text.strip() or "from __future__ import annotations" in text or name(path).endswith("__init__.py")
-    )
+def test_annotations_are_postponed() -> None:
+    texts = {name(path): path.read_text(encoding="utf-8") for path in MODULES if path.name != "__init__.py"}
+    postponing = "from __future__ import annotations"
+    assert [where for where, text in texts.items() if text.strip() and postponing not in text] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_no_lint_is_silenced_wholesale(path: Path) -> None:
-    with tokenize.open(path) as source:
-        comments = [
-            one.string for one in tokenize.generate_tokens(source.readline) if one.type == tokenize.COMMENT
-        ]
+def test_no_lint_is_silenced_wholesale() -> None:
     blanket = re.compile(r"#\s*noqa(?!:)|#\s*type:\s*ignore(?!\[)|#\s*ruff:\s*noqa")
-    assert [comment for comment in comments if blanket.search(comment)] == []
+    found = ((name(path), comment) for path in MODULES for comment in comments(path))
+    assert [one for one in found if blanket.search(one[1])] == []
+
+
+def comments(path: Path) -> Iterator[str]:
+    with tokenize.open(path) as source:
+        for one in tokenize.generate_tokens(source.readline):
+            if one.type == tokenize.COMMENT:
+                yield one.string
 
 
 def committed() -> list[Path]:
