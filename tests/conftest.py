@@ -65,9 +65,10 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Among several processes, what needs Kafka comes first: it falls to one of them, and no other starts a server."""
+    """Among several processes, what needs Kafka comes first, and what needs a server in Node.js next: it falls to one of
+    them, and no other starts one."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
+        items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("kafka", "node")])
 
 
 @pytest.hookimpl(wrapper=True)

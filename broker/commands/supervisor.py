@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from multiprocessing.context import ForkServerProcess
 
 from broker.commands.colleagues import Colleagues
-from broker.commands.start import HEARD, Duty, Start, begin
+from broker.commands.life import begin
+from broker.commands.start import HEARD, Duty, Start
 from broker.commands.terminal import WRONG_USE, cannot_listen
 from broker.ports import Clock
 from broker.settings import Settings

@@ -20,7 +20,8 @@ from redis.asyncio.connection import AbstractConnection
 from adapters.clock import SystemClock
 from broker.commands.colleagues import Colleagues
 from broker.commands.garbage import settle
-from broker.commands.start import Duty, Start, begin
+from broker.commands.life import begin
+from broker.commands.start import Duty, Start
 from broker.core.dialects import effective_skills
 from broker.current_request import CURRENT
 from broker.settings import Settings
