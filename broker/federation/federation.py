@@ -35,4 +35,5 @@ class Federation:
     async def remember(self, aliases: Mapping[str, str]) -> None:
         """Keep the aliases that an answer holds, before it leaves."""
         if aliases:
-            await self.aliases.remember(aliases)
+            # As they are now: a manager that was given up may still be read, `aside`, and add some that nobody shows.
+            await self.aliases.remember(dict(aliases))
