@@ -177,7 +177,7 @@ async def test_the_broker_is_killed_at_random_instants(site: SyncSite, count: in
         try:
             await kill_the_broker(site, traffic, kills)
         except BaseException:
-            print(f"FAILED in round {number}; {kills}")
+            print(f"FAILED in round {number}; {kills}", *site.broker.stderr[-60:], sep="\n")
             raise
         print(f"round {number}: {time.monotonic() - began:.0f} s, {traffic.answers}", flush=True)
     rounds = time.monotonic() - began
