@@ -39,12 +39,14 @@ class Colleagues:
     async def follow(self, name: str, end: socket.socket) -> None:
         """A process, until it closes its end."""
         pipe = await ProcessPipe.over(end, self._answer)
+        self.together.gone(name)  # its predecessor, whose end may be read to its end only now
         self.pipes[name] = pipe
         try:
             await pipe.run()
         finally:
-            del self.pipes[name]
-            self.together.gone(name)
+            if self.pipes.get(name) is pipe:
+                del self.pipes[name]
+                self.together.gone(name)
 
     async def run(self) -> None:
         """Until cancelled."""
