@@ -164,9 +164,10 @@ def _sequence(content: object) -> int:
 
 
 def _be_the_agent(kind: str, address: str, prefix: str, file: str) -> None:
-    from broker.commands import sync, sync_agent
+    from broker import wiring_sync
+    from broker.commands import sync
 
-    sync_agent.open_log = lambda _: opened(kind, address, prefix)
+    wiring_sync.open_log = lambda _: opened(kind, address, prefix)
     os.environ |= {"CDS_TOPIC_PREFIX": prefix, "CDS_DATA_DIR": "/nonexistent"}
     sync.app(["agent", "--gestionnaire", SLUG, "--gestionnaires", file, "--report", "1"])
 
