@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from aiohttp import web
@@ -153,9 +154,10 @@ async def test_a_subscription_counts_at_every_node_from_its_registration_on(valk
 
 
 async def test_two_nodes_do_not_tell_twice(valkey: Valkey) -> None:
+    options = replace(QUICK, lease=30.0)  # of a node that stands still for longer the other takes over, and tells again
     async with (
-        node(valkey.url, valkey.keys) as one,
-        node(valkey.url, valkey.keys) as other,
+        node(valkey.url, valkey.keys, options=options) as one,
+        node(valkey.url, valkey.keys, options=options) as other,
         subscriber() as endpoint,
     ):
         await active(one, await one.subscribe(endpoint.url))

@@ -72,6 +72,11 @@ async def test_a_topic_that_was_dropped_is_made_again(world: World) -> None:
     sink = LogSink(world.log, topic)
     await sink.write(group_of(chain, 1))
     await world.log.drop_topic(topic.name)
+
+    async def dropped() -> bool:
+        return topic.name not in await world.log.topics()
+
+    await until(dropped, seconds=20)  # Kafka says yes first, and does it then
     group = group_of(chain, 1)
 
     async def written() -> bool:
