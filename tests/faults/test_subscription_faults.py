@@ -154,7 +154,8 @@ async def test_a_subscription_counts_at_every_node_from_its_registration_on(valk
 
 
 async def test_two_nodes_do_not_tell_twice(valkey: Valkey) -> None:
-    options = replace(QUICK, lease=30.0)  # of a node that stands still for longer the other takes over, and tells again
+    # Where a node stands still for longer than that, the other takes over, and tells again.
+    options = replace(QUICK, lease=30.0)
     async with (
         node(valkey.url, valkey.keys, options=options) as one,
         node(valkey.url, valkey.keys, options=options) as other,
