@@ -97,8 +97,7 @@ async def test_everything_is_there_without_scripts(valkey: Valkey, browser: Brow
         await expect(page.locator("#liveness")).to_be_hidden()
 
 
-@pytest.mark.parametrize("language", ["fr", "en"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("language", "theme"), [("fr", "light"), ("en", "dark")])
 async def test_nothing_keeps_people_from_using_the_pages(
     valkey: Valkey, browser: Browser, language: str, theme: str
 ) -> None:

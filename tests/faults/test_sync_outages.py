@@ -182,6 +182,7 @@ async def _behind(site: SyncSite, events: int) -> None:
     await until(behind, seconds=30.0)
 
 
+@pytest.mark.soak  # `test_agent_faults` has the same with one agent on both logs
 @rounds(1)
 async def test_delivered_again_and_out_of_order(site: SyncSite, count: int) -> None:
     """Whatever was told comes again, late, shuffled, across a restart of the agent: nothing is written."""

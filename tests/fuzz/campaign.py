@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-QUICK = 10.0
+QUICK = 5.0
 """Seconds of a campaign in `make test`."""
 
 BATCH = 10
