@@ -29,8 +29,8 @@ test: $(STAMP)  ## every test
 fuzz: $(STAMP)  ## hostile requests and answers; FUZZ_SECONDS for each of the two (450), FUZZ_SEED; examples go to fuzz-failures/
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-450} $(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
-properties: $(STAMP)  ## every property on EXAMPLES (20) times as many examples as make test takes: a quarter of an hour
-	@EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest -n 3 --dist worksteal tests/property $(ARGS)
+properties: $(STAMP)  ## every property on EXAMPLES (20) times as many examples as make test takes
+	@EXAMPLES=$${EXAMPLES:-20} $(BIN)/python -m pytest -n 3 --dist worksteal tests/property tests/unit/core tests/faults/test_bad_input.py $(ARGS)
 
 soak: $(STAMP)  ## hundreds of rounds of kills and restarts, 20 minutes, and SOAK_MINUTES (30) of mixed load; SOAK_SEED, SOAK_ROUNDS
 	@$(BIN)/python -m pytest -m soak -s $(ARGS)

@@ -10,7 +10,7 @@ breaks, all of it is sent again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -81,11 +81,7 @@ class SharedConnection:
         try:
             while self._waiting:
                 served, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                served = [
-                    one for one in served if not one.answer.done()
-                ]  # some leave before it is their turn
-                if served:
-                    await self._answer(served)
+                await self._answer(served)
         finally:
             self._serving = None
             left, self._waiting = served + self._waiting, []
@@ -98,9 +94,10 @@ class SharedConnection:
             commands.append(("MGET", *keys))
         try:
             with store_errors():
-                answers = await self._exchanged(
-                    commands, lambda: not all(one.answer.done() for one in served)
-                )
+                try:
+                    answers = await self._exchanged(commands)
+                finally:
+                    await self._left_by(served)
         except StoreError as error:
             _refuse(served, error)
             return
@@ -115,11 +112,13 @@ class SharedConnection:
             else:
                 one.answer.set_result(found)
 
-    async def _exchanged(self, commands: Sequence[tuple[Any, ...]], awaited: Callable[[], bool]) -> list[Any]:
-        """The answers, in order; refusals of the server among them.
+    async def _left_by(self, served: Sequence[_Asked]) -> None:
+        """Where all have left, the client may be closed by now: what was opened since would stay open."""
+        if self._connection is not None and all(one.answer.done() for one in served):
+            await self._connection.disconnect(nowait=True)
 
-        Where all have left, the client may be closed by now: what is opened then would stay open.
-        """
+    async def _exchanged(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers, in order; refusals of the server among them."""
         if self._connection is None:
             self._connection = await self._pool.get_connection()
             # One clock for a whole exchange, in place of one for each part of it.
@@ -128,12 +127,9 @@ class SharedConnection:
         try:
             return await self._within(commands)
         except RedisConnectionError:
-            if not kept or not awaited():
+            if not kept:
                 raise
             return await self._within(commands)  # a server closes idle connections when it likes
-        finally:
-            if not awaited():
-                await self._connection.disconnect(nowait=True)
 
     async def _within(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Connects anew where the connection was lost; one that fails in an exchange is closed by redis-py."""

@@ -18,6 +18,7 @@ from broker.core import json_text
 _PATH = re.compile(
     r"([A-Z][A-Za-z]{1,63})/((?!\.{1,2}(?:/|\Z))[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"
 )
+_NESTED = (dict, list)
 _CHOICE = re.compile(r"value[A-Z]\w*")
 # Every `"reference"` that no backslash precedes and a colon follows is a key: see `json_text`.
 _MEMBER = re.compile(rb'((?<!\\)"reference"\s*:\s*)("(?:[^"\\]++|\\.)*+")', re.DOTALL)
@@ -55,13 +56,13 @@ def _references(resource: Mapping[str, Any], root: str) -> Iterator[tuple[str, s
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, list):
-            inner = ((f"[{index}]", value[index]) for index in reversed(range(len(value))))
+            inner = [(f"[{index}]", one) for index, one in enumerate(value) if isinstance(one, _NESTED)]
         else:
             text = value.get("reference")
             if isinstance(text, str):
                 yield path, text
-            inner = ((f".{_element(name)}", value[name]) for name in reversed(value))
-        waiting += [(path + place, one) for place, one in inner if isinstance(one, (dict, list))]
+            inner = [(f".{_element(name)}", one) for name, one in value.items() if isinstance(one, _NESTED)]
+        waiting += [(path + place, one) for place, one in reversed(inner)]
 
 
 def _element(name: str) -> str:

@@ -105,7 +105,7 @@ class ManagerHistory:
         ]
         next_url = self.calls.next_url(bundle.next_url)
         total = bundle.total if len(kept) == len(bundle.entries) else None
-        return FetchedPage(found, [], next_url, total, bundle.problems, bundle.outcomes)
+        return FetchedPage(found, [], next_url, total, problems=bundle.problems, outcomes=bundle.outcomes)
 
     def _is_asked(self, entry: Entry) -> bool:
         """Not older than `_since`, which some managers overlook. What has no instant is not judged."""

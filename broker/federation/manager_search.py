@@ -91,7 +91,6 @@ class ManagerSearch:
         self._check_ignored(bundle, native, url)
         fetched = await aside(bundle.size, self._in_order, bundle, [*filters, *self._ignored], url)
         fetched.outcomes = (*resolved.outcomes, *fetched.outcomes)
-        fetched.size = bundle.size
         return fetched
 
     async def _first(self, native: list[Criterion]) -> ManagerBundle:
@@ -163,7 +162,14 @@ class ManagerSearch:
         # A total that was seen to be wrong when the manager was checked is no total.
         total = None if tests or self.ask.skills.total is False else bundle.total
         return FetchedPage(
-            found, others, next_url, total, bundle.problems, bundle.outcomes, url is None and _cut_off(bundle)
+            found,
+            others,
+            next_url,
+            total,
+            problems=bundle.problems,
+            outcomes=bundle.outcomes,
+            incomplete=url is None and _cut_off(bundle),
+            size=bundle.size,
         )
 
     def _predicate(self, criterion: Criterion) -> Predicate:

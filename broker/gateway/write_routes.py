@@ -38,7 +38,6 @@ _NAMES = {
 _IN_ADDRESS = frozenset({"_format", "_pretty", "_summary", "_elements"})
 """What may stand in the address of a write (FHIR R4, http.html#parameters)."""
 
-
 Work = Callable[[Asked, RequestContext], Awaitable[WriteAnswer]]
 
 

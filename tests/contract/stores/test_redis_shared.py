@@ -12,6 +12,7 @@ from broker.errors import StoreError
 from registry.redis_connection import connect
 from registry.redis_shared import SharedConnection
 from tests.support.valkey import Valkey, ValkeyServer
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -87,3 +88,27 @@ async def test_a_server_that_does_not_answer_holds_nobody_for_good(own_valkey: V
     assert await reader.read(["key"]) == [None]
     await other.aclose()
     await client.aclose()
+
+
+async def test_nothing_stays_open_where_all_left_and_the_client_was_closed(
+    client: Any, valkey: Valkey
+) -> None:
+    async def connections() -> int:
+        return len(await client.client_list())
+
+    before = await connections()
+    closed = connect(valkey.url)
+    reader = SharedConnection(closed)
+    leaving = asyncio.create_task(reader.read([valkey.keys.prefix]))
+    await asyncio.sleep(0)  # it asks; its connection is not open yet
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await closed.aclose()
+
+    async def as_before() -> bool:
+        return await connections() == before
+
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await asyncio.gather(*(one for one in asyncio.all_tasks() if one.get_name() == "shared connection"))
+    await until(as_before)
