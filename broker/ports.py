@@ -84,7 +84,9 @@ class Managers(Protocol):
 class CursorStore(Protocol):
     """Short-lived sealed page states, shared by every node. Raises `StoreError`."""
 
-    async def save(self, key: str, blob: bytes, *, seconds: int) -> None: ...
+    async def save(self, blobs: Mapping[str, bytes], *, seconds: int) -> None:
+        """All of them in one exchange; some may be kept where it fails."""
+        ...
 
     async def load(self, key: str) -> bytes | None: ...
 

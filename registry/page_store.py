@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from registry.redis_connection import RedisClient, store_errors
@@ -13,9 +14,12 @@ class RedisCursorStore:
         self._client: Any = client  # redis-py types its commands as sync-or-async unions
         self._keys = keys or RedisKeys()
 
-    async def save(self, key: str, blob: bytes, *, seconds: int) -> None:
+    async def save(self, blobs: Mapping[str, bytes], *, seconds: int) -> None:
         with store_errors():
-            await self._client.set(self._keys.page(key), blob, ex=seconds)
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for key, blob in blobs.items():
+                    pipeline.set(self._keys.page(key), blob, ex=seconds)
+                await pipeline.execute()
 
     async def load(self, key: str) -> bytes | None:
         with store_errors():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from broker.core.bundle import Entry
+from broker.core.cursor import Cursor
 from broker.core.dedup import circle_keys
 from broker.core.form_text import form_text
 from broker.core.merge import Taken
@@ -41,21 +42,26 @@ class PageLinks:
             return links, []
         if self.state.depth >= self.page_bound:
             return links, [Issue("limit.pages", {"limit": self.page_bound})]
+        states: dict[Cursor, PageState] = {}
+        first = self.state.first
+        if first is None:
+            begun = self.keeper.mint(context)
+            states[begun], first = self.state, begun.token
+        following = self.keeper.mint(context)
+        states[following] = replace(
+            self.state,
+            watermark=taken.watermark,
+            positions=run.next_positions(taken.watermark),
+            shown=self._shown(taken) if copies else {},
+            first=first,
+            previous=self.token or first,
+            depth=self.state.depth + 1,
+        )
         try:
-            first = self.state.first or await self.keeper.save(self.state, context)
-            following = replace(
-                self.state,
-                watermark=taken.watermark,
-                positions=run.next_positions(taken.watermark),
-                shown=self._shown(taken) if copies else {},
-                first=first,
-                previous=self.token or first,
-                depth=self.state.depth + 1,
-            )
-            links.append(("next", self._page(await self.keeper.save(following, context))))
+            await self.keeper.keep(states, context)
         except StoreError:
             return links, [Issue("page.unavailable")]
-        return links, []
+        return [*links, ("next", self._page(following.token))], []
 
     def here(self) -> Links:
         """Without `next`."""

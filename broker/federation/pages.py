@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from broker.core import cursor
+from broker.core.cursor import Cursor
 from broker.core.merge import Position
 from broker.errors import RequestError
 from broker.federation.context import RequestContext
@@ -53,12 +54,16 @@ class PageKeeper:
     seconds: int
     earlier: Sequence[bytes] = field(default=(), repr=False)
 
-    async def save(self, state: PageState, context: RequestContext) -> str:
-        """The token of a new page link. Raises `StoreError`."""
+    def mint(self, context: RequestContext) -> Cursor:
+        """A new page link, behind which nothing is kept yet."""
         expires_at = int(context.clock.now().timestamp()) + self.seconds
-        made = cursor.mint(self.secret, context.caller, expires_at, secrets.token_bytes(cursor.RANDOM_BYTES))
-        await context.within(self.store.save(made.place, made.seal(_encode(state)), seconds=self.seconds))
-        return made.token
+        random = secrets.token_bytes(cursor.RANDOM_BYTES)
+        return cursor.mint(self.secret, context.caller, expires_at, random)
+
+    async def keep(self, states: Mapping[Cursor, PageState], context: RequestContext) -> None:
+        """The states behind their links, in one exchange. Raises `StoreError`."""
+        sealed = {made.place: made.seal(_encode(state)) for made, state in states.items()}
+        await context.within(self.store.save(sealed, seconds=self.seconds))
 
     async def load(self, token: str, context: RequestContext) -> PageState:
         """The state behind a token; `page.forged` or `page.expired` as `RequestError`, or `StoreError`."""

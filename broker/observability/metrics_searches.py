@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import Histogram
@@ -91,9 +91,9 @@ class _CountedCursors:
     store: CursorStore
     counts: dict[str, int]
 
-    async def save(self, key: str, blob: bytes, *, seconds: int) -> None:
-        await self.store.save(key, blob, seconds=seconds)
-        self.counts["saved"] += 1
+    async def save(self, blobs: Mapping[str, bytes], *, seconds: int) -> None:
+        await self.store.save(blobs, seconds=seconds)
+        self.counts["saved"] += len(blobs)
 
     async def load(self, key: str) -> bytes | None:
         found = await self.store.load(key)

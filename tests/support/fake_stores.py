@@ -141,18 +141,19 @@ class FakeGestionnaireStore:
         return self.clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class FakeCursorStore:
-    """`CursorStore` in memory. `down`: every call fails."""
+class _FakeBlobs:
+    """What expires by itself, in memory. `down`: every call fails."""
 
     def __init__(self, clock: ManualClock | None = None) -> None:
         self.clock = clock or ManualClock()
         self.down = False
         self.blobs: dict[str, tuple[float, bytes]] = {}
 
-    async def save(self, key: str, blob: bytes, *, seconds: int) -> None:
+    def _keep(self, blobs: Mapping[str, bytes], seconds: int) -> None:
         if self.down:
             raise StoreError("federation.store")
-        self.blobs[key] = (self.clock.monotonic() + seconds, blob)
+        until = self.clock.monotonic() + seconds
+        self.blobs.update({key: (until, blob) for key, blob in blobs.items()})
 
     async def load(self, key: str) -> bytes | None:
         if self.down:
@@ -161,8 +162,18 @@ class FakeCursorStore:
         return blob if self.clock.monotonic() < until else None
 
 
-class FakeSessions(FakeCursorStore):
+class FakeCursorStore(_FakeBlobs):
+    """`CursorStore` in memory."""
+
+    async def save(self, blobs: Mapping[str, bytes], *, seconds: int) -> None:
+        self._keep(blobs, seconds)
+
+
+class FakeSessions(_FakeBlobs):
     """`SessionStore` in memory."""
+
+    async def save(self, key: str, blob: bytes, *, seconds: int) -> None:
+        self._keep({key: blob}, seconds)
 
     async def replace(self, key: str, blob: bytes) -> bool:
         if await self.load(key) is None:
@@ -173,7 +184,7 @@ class FakeSessions(FakeCursorStore):
     async def touch(self, key: str, *, seconds: int) -> None:
         blob = await self.load(key)
         if blob is not None:
-            await self.save(key, blob, seconds=seconds)
+            self._keep({key: blob}, seconds)
 
     async def remove(self, key: str) -> None:
         if self.down:
