@@ -8,6 +8,7 @@ with its translation beside it in the standard extension.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -23,6 +24,7 @@ TRANSLATION: Final = "http://hl7.org/fhir/StructureDefinition/translation"
 
 Language = Literal["fr", "en"]
 _UNKNOWN: Final = "internal"
+_USUAL: Final = 200  # characters of a header that is remembered
 _BY_TAG: Final[Mapping[str, Language]] = {"fr": "fr", "en": "en", "*": "fr"}
 _REGION_CODES: Final = {code: code for code in REGIONS} | {name: code for code, name in REGIONS.items()}
 
@@ -65,13 +67,22 @@ def render_error(error: BrokerError, *, language: Language = "fr") -> bytes:
 
 def language_of(accept_language: str | None) -> Language:
     """French or English, whichever `Accept-Language` (RFC 9110, 12.5.4) prefers; else French."""
+    if not accept_language:
+        return "fr"
+    return _usual(accept_language) if len(accept_language) <= _USUAL else _preferred(accept_language)
+
+
+def _preferred(accept_language: str) -> Language:
     best: Language = "fr"
     best_quality = 0.0
-    for item in weighted(accept_language or ""):
+    for item in weighted(accept_language):
         language = _BY_TAG.get(item.value.partition("-")[0])
         if language is not None and item.quality > best_quality:
             best, best_quality = language, item.quality
     return best
+
+
+_usual = lru_cache(maxsize=256)(_preferred)  # the clients of a federation say it in a few ways
 
 
 def _issue(issue: Issue, language: Language) -> dict[str, Any]:

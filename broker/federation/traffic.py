@@ -72,7 +72,9 @@ class Traffic:
 
     def observe(self, slug: str, kind: FailureKind | None, seconds: float) -> None:
         now = self.clock.monotonic()
-        one = self.known.setdefault(slug, ManagerTraffic())
+        one = self.known.get(slug)
+        if one is None:
+            one = self.known[slug] = ManagerTraffic()
         one.results[OK if kind is None else kind.value] += 1
         one.seconds += seconds
         one.last = now

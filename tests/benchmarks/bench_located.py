@@ -43,7 +43,7 @@ _IDLE = 4.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """`upstream`: requests to managers for one search, with the locator and without.
+    """`upstream`: requests to managers for one search, with the locator and without. `exchanges`: with Redis.
 
     `feeding_ms`: CPU that keeping the index fresh costs the worker in a second, in milliseconds.
     """
@@ -52,6 +52,7 @@ class Located:
     upstream: float
     upstream_without: float
     feeding_ms: float
+    exchanges: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,12 @@ class Stage:
         async with aiohttp.ClientSession() as http, http.get(address) as response:
             states = [one["state"] for one in (await response.json())["managers"]]
         return states == ["complete"] * MANAGERS
+
+    async def exchanges(self) -> float:
+        """Round trips to Redis for one search. Counting them costs: to be asked last."""
+        self.located.ask("exchanges")
+        await closed_loop(_search(_port(self.located)), connections=1, requests=_COUNTED)
+        return int(self.located.ask("exchanges-so-far")) / _COUNTED
 
     async def feeding(self, seconds: float) -> float:
         before = self.located.cpu()
@@ -125,7 +132,8 @@ async def run(effort: Effort, on_case: OnCase) -> Located:
         upstream, without = await on.upstream(on.located), await on.upstream(on.everybody)
         feeding = await on.feeding(0.1 if effort.smoke else _IDLE)
         outcomes = [await measure(case, effort, on_case) for case in effort.some(_cases(on))]
-    return Located(outcomes, upstream, without, feeding)
+        exchanges = await on.exchanges()
+    return Located(outcomes, upstream, without, feeding, exchanges)
 
 
 def _cases(on: Stage) -> list[Case]:

@@ -117,10 +117,10 @@ def _workers(report: Report) -> Measured | None:
 def _exchanges(report: Report) -> Measured | None:
     if report.workers is None or not report.workers.exchanges:
         return None
-    worst = max(report.workers.exchanges.items(), key=lambda pair: pair[1])
-    return Measured(
-        worst[1], ", ".join(f"{name} {count:.2f}" for name, count in report.workers.exchanges.items())
-    )
+    found = dict(report.workers.exchanges)
+    if report.located is not None and report.located.exchanges is not None:
+        found["located search"] = report.located.exchanges
+    return Measured(max(found.values()), ", ".join(f"{name} {count:.2f}" for name, count in found.items()))
 
 
 def _tail(name: str) -> Callable[[Report], Measured | None]:
