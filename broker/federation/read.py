@@ -18,7 +18,9 @@ from broker.federation.manager_calls import ManagerCalls
 from broker.ports import ManagerAnswer
 from registry.model import Status
 
-_CONDITIONS = ("if-none-match", "if-modified-since")
+CONDITIONS = ("if-none-match", "if-modified-since")
+"""Headers of a read that are heeded, in lower case."""
+
 _RELAYED = ("etag", "last-modified")
 
 
@@ -80,7 +82,7 @@ class ReadService:
         where = await self.locate(public_id, context)
         context.touched.managers.add(where.calls.manager.id)
         target = f"{resource_type}/{where.local_id}" + (f"/_history/{version}" if version else "")
-        headers = {name: value for name, value in (conditions or {}).items() if name in _CONDITIONS}
+        headers = {name: value for name, value in (conditions or {}).items() if name in CONDITIONS}
         answer = await where.calls.get(target, context, headers=headers)
         if answer.status == 304 and not headers:  # there is nothing that it could be unchanged from
             raise failed(where.calls.manager, FailureKind.INVALID, status=304)
