@@ -25,6 +25,7 @@ from broker.core.bundle_writer import write_searchset
 from broker.core.identity import Origin
 from registry.model import REGIONS
 from tests.benchmarks import spread
+from tests.benchmarks.merge_on_trees import merge_on_trees
 
 PUBLIC = "https://cercles.exemple.fr/fhir"
 MANAGERS, CIRCLES, TARGET = 13, 10, 577_000
@@ -218,11 +219,14 @@ def run(rounds: int = 200, *, narrative: int | None = None) -> dict[str, float]:
 
     `ratio_median` is the median of the rounds' own ratios: what is compared ran within the same few milliseconds, so
     that a busy machine slows both sides of it. `ratio_low`, `ratio_high`: between what that median lies. `ratio_min`
-    compares the best round of either side.
+    compares the best round of either side. `trees_ratio`: of what one would write first, over the same baseline, in fewer
+    rounds of its own.
     """
     answers = bundles(narrative=narrative)
     if merge(answers).count(b'"fullUrl"') != MANAGERS * CIRCLES * 4:
         raise AssertionError("not everything was merged")
+    if orjson.loads(merge(answers))["entry"] != merge_on_trees(answers):
+        raise AssertionError("merged otherwise than on trees")
     ours: list[float] = []
     theirs: list[float] = []
     sides = [(theirs, baseline), (ours, merge)]
@@ -242,7 +246,13 @@ def run(rounds: int = 200, *, narrative: int | None = None) -> dict[str, float]:
         "ratio_median": statistics.median(ratios),
         "ratio_low": low,
         "ratio_high": high,
+        "trees_ratio": statistics.median(_over_trees(answers) for _ in range(max(3, rounds // 20))),
     }
+
+
+def _over_trees(answers: list[Answer]) -> float:
+    base = _milliseconds(partial(baseline, answers))
+    return _milliseconds(lambda: orjson.dumps(merge_on_trees(answers))) / base
 
 
 def _milliseconds(function: Callable[[], object]) -> float:

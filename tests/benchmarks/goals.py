@@ -62,7 +62,8 @@ def _merge(report: Report) -> Measured | None:
     merge = report.merge
     if not merge:
         return None
-    of = f"{merge['merge_median_ms']:.2f} ms over {merge['orjson_median_ms']:.2f} ms"
+    trees = f"; the same on trees: {merge['trees_ratio']:.2f}" if "trees_ratio" in merge else ""
+    of = f"{merge['merge_median_ms']:.2f} ms over {merge['orjson_median_ms']:.2f} ms{trees}"
     return Measured(merge["ratio_median"], of, merge.get("ratio_low"), merge.get("ratio_high"))
 
 

@@ -26,6 +26,9 @@ _RATE = 400  # looks a second
 _SECONDS = 5.0
 _START = 1.0  # seconds that it needs to find its way in the process
 
+_LIBRARIES = ("aiohttp", "asyncio", "prometheus_client", "redis")
+"""Whose time is told as their own; that of others is told as of whoever calls them."""
+
 _WAITING = ("epoll_wait", "epoll_pwait", "select (")
 _POOL = "_worker (concurrent/futures/thread.py"
 
@@ -129,8 +132,27 @@ def self_times(stacks: Counter[Stack], rows: int = ROWS) -> Sequence[tuple[str, 
     return [(name, count / total, within[name] / total) for name, count in alone.most_common(rows)]
 
 
+def by_room(stacks: Counter[Stack]) -> Sequence[tuple[str, float]]:
+    """Package of ours, or library, and its part of all samples; most expensive first. `asyncio` is the loop too, and the
+    kernel under it."""
+    total = sum(stacks.values()) or 1
+    rooms: Counter[str] = Counter()
+    for stack, count in stacks.items():
+        rooms[next(filter(None, map(_room, reversed(stack))), "")] += count
+    return [(room or "elsewhere", count / total) for room, count in rooms.most_common()]
+
+
+def _room(frame: str) -> str | None:
+    path = frame.rpartition("(")[2].removesuffix(")").split("/")
+    if path[0] == "broker":
+        return "/".join(path[:2]) if len(path) > 2 else "broker"
+    return path[0] if path[0] in ("adapters", "registry", *_LIBRARIES) and len(path) > 1 else None
+
+
 def table_of(stacks: Counter[Stack]) -> str:
-    lines = [f"{sum(stacks.values())} samples", "", "  self   with  function"]
+    lines = [f"{sum(stacks.values())} samples", "", "  self  room"]
+    lines += [f"{own:6.1%}  {room}" for room, own in by_room(stacks)]
+    lines += ["", "  self   with  function"]
     lines += [f"{own:6.1%} {all_of_it:6.1%}  {name}" for name, own, all_of_it in self_times(stacks)]
     return "\n".join(lines) + "\n"
 

@@ -227,7 +227,9 @@ def _merge_table(merge: Mapping[str, float]) -> Table:
             f"{merge[f'merge_{row}_ms']:.2f}",
             f"{merge[f'ratio_{row}']:.2f}",
         )
-    made.caption = f"Goal: at most {bench_merge.LIMIT}."
+    made.caption = (
+        f"Goal: at most {bench_merge.LIMIT}. The same on orjson's trees: {merge['trees_ratio']:.2f}."
+    )
     return made
 
 

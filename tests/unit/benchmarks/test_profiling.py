@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.profiling import collapsed, self_times, slug, speedscope, table_of
+from tests.benchmarks.profiling import by_room, collapsed, self_times, slug, speedscope, table_of
 
 RAW = """\
 MainThread;run (asyncio/runners.py:118);search (/cds/broker/federation/search.py:97);merge (/cds/broker/core/merge.py:12) 6
@@ -27,6 +27,13 @@ def test_self_time_comes_first_and_what_is_called_counts_apart() -> None:
     assert rows[1] == ("search (broker/federation/search.py)", 0.3, 0.9)
     assert len(self_times(collapsed(RAW), rows=2)) == 2
     assert " 60.0%  60.0%  merge (broker/core/merge.py)" in table_of(collapsed(RAW))
+
+
+def test_the_time_of_a_room_is_that_of_what_it_calls_in_small_libraries() -> None:
+    assert by_room(collapsed(RAW)) == [("broker/core", 0.6), ("broker/federation", 0.3), ("asyncio", 0.1)]
+    called = "MainThread;load (registry/redis_store.py:1);fromisoformat (lib/python3.11/datetime.py:3) 1"
+    assert by_room(collapsed(f"{called}\nidle (<frozen>:1) 1")) == [("registry", 0.5), ("elsewhere", 0.5)]
+    assert " 60.0%  broker/core" in table_of(collapsed(RAW))
 
 
 def test_a_speedscope_file_has_each_frame_once() -> None:
