@@ -23,14 +23,13 @@ from broker.errors import BrokerError, FailureKind, ManagerError
 from broker.federation.context import RequestContext
 from broker.federation.hedging import Hedging
 from broker.federation.manager_calls import ManagerCalls
-from broker.federation.read import Located, ReadAnswer, ReadService
+from broker.federation.read import HEEDED, Located, ReadAnswer, ReadService
 from registry.locator_model import Pointer
 from registry.model import Status
 
 CIRCLE = "CareTeam"
 
-_HOME_ONLY = frozenset({"if-none-match", "if-modified-since", "cache-control", "pragma"})
-
+_HOME_ONLY = frozenset(HEEDED)
 
 _AWAY = BREAKING | {FailureKind.BREAKER_OPEN}
 """How a home fails that may be stood in for. What it refuses, or says is not there, is its answer."""

@@ -18,8 +18,10 @@ from broker.federation.manager_calls import ManagerCalls
 from broker.ports import ManagerAnswer
 from registry.model import Status
 
-CONDITIONS = ("if-none-match", "if-modified-since")
-"""Headers of a read that are heeded, in lower case."""
+_CONDITIONS = ("if-none-match", "if-modified-since")
+HEEDED = (*_CONDITIONS, "cache-control", "pragma")
+"""Headers of a read that count, in lower case: its conditions, which its manager is told, and what asks for the home's own
+word."""
 
 _RELAYED = ("etag", "last-modified")
 
@@ -76,13 +78,13 @@ class ReadService:
         conditions: Mapping[str, str] | None = None,
         elements: frozenset[str] | None = None,
     ) -> ReadAnswer:
-        """Read or vread. `conditions`: the client's If-None-Match and If-Modified-Since, in lower case."""
+        """Read or vread. `conditions`: those of `HEEDED` that the client sent."""
         if split_public_id(public_id) is not None:
             context.touched.name(resource_type, public_id)
         where = await self.locate(public_id, context)
         context.touched.managers.add(where.calls.manager.id)
         target = f"{resource_type}/{where.local_id}" + (f"/_history/{version}" if version else "")
-        headers = {name: value for name, value in (conditions or {}).items() if name in CONDITIONS}
+        headers = {name: value for name, value in (conditions or {}).items() if name in _CONDITIONS}
         answer = await where.calls.get(target, context, headers=headers)
         if answer.status == 304 and not headers:  # there is nothing that it could be unchanged from
             raise failed(where.calls.manager, FailureKind.INVALID, status=304)

@@ -59,7 +59,8 @@ class RequestRules:
 
 
 def request_id_of(request: web.Request) -> str:
-    """The client's X-Request-Id where it is harmless in a log line, else a fresh one."""
+    """The client's X-Request-Id where it is harmless in a log line, else a fresh one. That is no secret: it is drawn
+    without a call of the kernel, and anew in each process that is forked."""
     given = request.headers.get("X-Request-Id", "")
     if _REQUEST_ID.fullmatch(given):
         return given

@@ -18,7 +18,7 @@ from broker.errors import RequestError
 from broker.federation.context import RequestContext
 from broker.federation.history import HistoryService
 from broker.federation.issues import FederatedAnswer
-from broker.federation.read import CONDITIONS, ReadService
+from broker.federation.read import HEEDED, ReadService
 from broker.federation.search import SearchService
 from broker.gateway.fhir_answer import fhir_response
 from broker.gateway.fhir_request import RequestRules, context_of, form_pairs, format_of, query_pairs
@@ -108,7 +108,7 @@ class FhirRoutes:
             request.match_info["id"],
             context,
             version=version,
-            conditions=_conditions(request),
+            conditions=_heeded(request),
             elements=elements,
         )
         headers = {**answer.headers, **self._applied(context)}
@@ -172,10 +172,10 @@ class FhirRoutes:
         return min(int(given), self.max_count)
 
 
-def _conditions(request: web.Request) -> dict[str, str]:
-    """Of a read. A header that came in several lines is one list (RFC 9110, section 5.3)."""
+def _heeded(request: web.Request) -> dict[str, str]:
+    """Headers of a read. One that came in several lines is one list (RFC 9110, section 5.3)."""
     headers = request.headers
-    return {name: ", ".join(headers.getall(name)) for name in CONDITIONS if name in headers}
+    return {name: ", ".join(headers.getall(name)) for name in HEEDED if name in headers}
 
 
 def _type_of(request: web.Request) -> str:
